@@ -1,0 +1,1 @@
+"""Checkpoints of other programs: containers, and tables of their names."""

@@ -1,0 +1,139 @@
+"""MultiMolecule's Hugging Face folder: all three families under one vocabulary.
+
+Such files are AGPL-3.0: they are read, never shipped.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from riboswitch.alphabet import Alphabet
+from riboswitch.architecture import Architecture
+from riboswitch.errors import CheckpointError
+from riboswitch.interfaces import Checkpoint, Description, Layout, Rule
+from riboswitch_adapters.layouts.common import has, modules, num_layers, number, shape
+
+FAMILIES = ("rnafm", "rinalmo", "rnaernie")
+_PREFIX = re.compile(rf"^({'|'.join(FAMILIES)})\.")
+_LAYER = "model.encoder.layer.{i}"
+_WORDS = "model.embeddings.word_embeddings.weight"
+_SPECIAL = ("<pad>", "<cls>", "<eos>", "<unk>", "<mask>", "<null>")
+
+NUCLEOTIDES = Alphabet(tokens=(*_SPECIAL, *"ACGUNRYSWKMBDHVIX|.*-?"))
+
+
+def plain(name: str) -> str:
+    """Older files have the model's name where newer ones have `model`."""
+    return _PREFIX.sub("model.", name)
+
+
+def describe(checkpoint: Checkpoint) -> Description | None:
+    """Recognise the config's `model_type` and the names."""
+    config = checkpoint.config
+    family = config.get("model_type")
+    if family not in FAMILIES or _WORDS not in checkpoint.tensors:
+        return None
+    vocab_size, hidden_size = shape(checkpoint, _WORDS, 2)
+    inner = "linear_gate" if family == "rinalmo" else "dense"
+    up = f"model.encoder.layer.0.intermediate.{inner}.weight"
+    changes: dict[str, Any] = {
+        "vocab_size": vocab_size,
+        "hidden_size": hidden_size,
+        "feed_forward_size": shape(checkpoint, up, 2)[0],
+        "num_layers": num_layers(checkpoint.tensors, r"model\.encoder\.layer\.(\d+)\."),
+        "pooler": has(checkpoint, "model.pooler."),
+        "lm_head": has(checkpoint, "lm_head."),
+        "tied": "lm_head.decoder.weight" not in checkpoint.tensors
+        or config.get("tie_word_embeddings") is True,
+        **_settings(checkpoint),
+    }
+    codon = config.get("codon") is True
+    alphabet = _alphabet(checkpoint, codon=codon)
+    changes["mask_id"] = alphabet.mask_id
+    return Description(
+        family="mrnafm" if codon else str(family), changes=changes, alphabet=alphabet
+    )
+
+
+def _settings(checkpoint: Checkpoint) -> dict[str, Any]:
+    config = checkpoint.config
+    changes: dict[str, Any] = {}
+    if heads := number(config, "num_attention_heads"):
+        changes["num_heads"] = heads["num_attention_heads"]
+    if has(checkpoint, "model.embeddings.position_embeddings."):
+        table = shape(checkpoint, "model.embeddings.position_embeddings.weight", 2)
+        changes["max_positions"] = table[0]
+    if has(checkpoint, "model.embeddings.token_type_embeddings."):
+        table = shape(checkpoint, "model.embeddings.token_type_embeddings.weight", 2)
+        changes["token_types"] = table[0]
+    if isinstance(config.get("layer_norm_eps"), float):
+        changes["norm_eps"] = config["layer_norm_eps"]
+    if config.get("model_type") == "rnafm":
+        changes["embedding_norm"] = has(checkpoint, "model.embeddings.layer_norm.")
+    if isinstance(config.get("token_dropout"), bool):
+        changes["token_dropout"] = 0.12 if config["token_dropout"] else None
+    return changes
+
+
+def _alphabet(checkpoint: Checkpoint, *, codon: bool) -> Alphabet:
+    tokens = checkpoint.vocabulary or (None if codon else NUCLEOTIDES.tokens)
+    if tokens is None:
+        raise CheckpointError(f"{checkpoint.path} lacks vocab.txt, which codons need.")
+    return Alphabet(tokens=tokens, k=3 if codon else 1, stride=3 if codon else 1)
+
+
+def rules(architecture: Architecture, checkpoint: Checkpoint) -> list[Rule]:
+    """The table, with the names that differ between the families."""
+    rinalmo, post = architecture.activation == "swiglu", architecture.norm == "post"
+    attention = ".output" if post else ""
+    inner = "linear" if rinalmo else "dense"
+    layer = {
+        **{f"attention.{p}": f"attention.self.{p}" for p in ("query", "key", "value")},
+        "attention.output": "attention.output.dense",
+        "attention.norm": f"attention{attention}.layer_norm",
+        "feed_forward.up": f"intermediate.{inner}",
+        "feed_forward.gate": "intermediate.linear_gate",
+        "feed_forward.down": "output.dense",
+        "feed_forward.norm": "output.layer_norm" if post else "layer_norm",
+    }
+    tables = {
+        "tokens": "word_embeddings",
+        "positions": "position_embeddings",
+        "types": "token_type_embeddings",
+    }
+    beta = Rule(canonical="layers.{i}.feed_forward.beta", file=f"{_LAYER}.intermediate.bias")
+    return [
+        *(
+            Rule(canonical=f"embedding.{a}", file=f"model.embeddings.{b}.weight")
+            for a, b in tables.items()
+        ),
+        *modules({"embedding.norm": "model.embeddings.layer_norm"}),
+        *modules({f"layers.{{i}}.{a}": f"{_LAYER}.{b}" for a, b in layer.items()}),
+        beta,
+        *modules({"final_norm": "model.encoder.layer_norm", "pooler": "model.pooler.dense"}),
+        *modules({"lm_head.dense": "lm_head.transform.dense"}),
+        *modules({"lm_head.norm": "lm_head.transform.layer_norm"}),
+        Rule(canonical="lm_head.decoder.weight", file="lm_head.decoder.weight"),
+        Rule(canonical="lm_head.decoder.bias", file=_decoder_bias(checkpoint)),
+    ]
+
+
+def _decoder_bias(checkpoint: Checkpoint) -> str:
+    names = ("lm_head.bias", "lm_head.decoder.bias")
+    return next((n for n in names if n in checkpoint.tensors), names[0])
+
+
+LAYOUT = Layout(
+    name="multimolecule",
+    plain=plain,
+    describe=describe,
+    rules=rules,
+    # Tied decoders, position counters and the heads for structure and contacts.
+    ignored=(
+        r"^lm_head\.decoder\.(weight|bias)$",
+        r"position_ids$",
+        r"inv_freq$",
+        r"^(ss|contact|token|sequence|nucleotide)_head\.",
+    ),
+)

@@ -1,0 +1,93 @@
+"""RiNALMo's `.pt`: with one stacked matrix for flash attention, or with three plain ones."""
+
+from __future__ import annotations
+
+import re
+
+from riboswitch.architecture import Architecture
+from riboswitch.interfaces import Checkpoint, Description, Layout, Rule
+from riboswitch_adapters.layouts.common import has, modules, num_layers, shape
+
+_PREFIX = re.compile(r"^(lm|rinalmo)\.")
+_BLOCK = "transformer.blocks.{i}"
+
+
+def plain(name: str) -> str:
+    """Strip the prefix of a fine-tuned model."""
+    return _PREFIX.sub("", name)
+
+
+def describe(checkpoint: Checkpoint) -> Description | None:
+    """Recognise RiNALMo's names. The number of heads is written nowhere: 20 unless told."""
+    if not {
+        "embedding.weight",
+        "transformer.blocks.0.transition.0.linear_gate.weight",
+    } <= checkpoint.tensors.keys():
+        return None
+    vocab_size, hidden_size = shape(checkpoint, "embedding.weight", 2)
+    linear = shape(checkpoint, "transformer.blocks.0.transition.0.linear_gate.weight", 2)
+    changes = {
+        "vocab_size": vocab_size,
+        "hidden_size": hidden_size,
+        "feed_forward_size": linear[0],
+        "num_layers": num_layers(checkpoint.tensors, r"transformer\.blocks\.(\d+)\."),
+        "lm_head": has(checkpoint, "lm_mask_head."),
+    }
+    return Description(family="rinalmo", changes=changes)
+
+
+def rules(architecture: Architecture, checkpoint: Checkpoint) -> list[Rule]:
+    """The table of the layout at hand."""
+    del architecture
+    stacked = "transformer.blocks.0.mh_attn.Wqkv.weight" in checkpoint.tensors
+    layer = {
+        "attention.output": "mh_attn.out_proj" if stacked else "mh_attn.mh_attn.out_proj",
+        "attention.norm": "attn_layer_norm",
+        "feed_forward.norm": "out_layer_norm",
+        "feed_forward.up": "transition.0.linear",
+        "feed_forward.gate": "transition.0.linear_gate",
+        "feed_forward.down": "transition.2",
+    }
+    head = {
+        "lm_head.dense": "lm_mask_head.linear1",
+        "lm_head.norm": "lm_mask_head.layer_norm",
+        "lm_head.decoder": "lm_mask_head.linear2",
+    }
+    return [
+        Rule(canonical="embedding.tokens", file="embedding.weight"),
+        *modules({f"layers.{{i}}.{a}": f"{_BLOCK}.{b}" for a, b in layer.items()}),
+        Rule(canonical="layers.{i}.feed_forward.beta", file=f"{_BLOCK}.transition.0.beta"),
+        *(_stacked() if stacked else _separate()),
+        *modules({"final_norm": "transformer.final_layer_norm", **head}),
+    ]
+
+
+def _stacked() -> list[Rule]:
+    return [
+        Rule(
+            canonical=f"layers.{{i}}.attention.{part}.weight",
+            file=f"{_BLOCK}.mh_attn.Wqkv.weight",
+            part=(k, 3),
+        )
+        for k, part in enumerate(("query", "key", "value"))
+    ]
+
+
+def _separate() -> list[Rule]:
+    return [
+        Rule(
+            canonical=f"layers.{{i}}.attention.{part}.weight",
+            file=f"{_BLOCK}.mh_attn.mh_attn.to_{part[0]}.weight",
+        )
+        for part in ("query", "key", "value")
+    ]
+
+
+LAYOUT = Layout(
+    name="rinalmo",
+    plain=plain,
+    describe=describe,
+    rules=rules,
+    # Rotary frequencies are computed; heads of fine-tuned models stand apart.
+    ignored=(r"\.rotary_emb\.inv_freq$", r"^pred_head\.", r"^threshold$", r"^scaler\."),
+)

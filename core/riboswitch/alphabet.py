@@ -1,0 +1,294 @@
+"""`Alphabet`: text to token ids and back, for nucleotides, overlapping k-mers and codons."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from attrs import field, frozen
+from numpy.typing import NDArray
+
+from riboswitch.batch import TokenBatch, offsets_of
+from riboswitch.errors import SequenceError, UnknownLetterWarning, UsageError
+
+LETTERS = frozenset("ACGTUIRYKMSWBDHVNX-.*|?")
+"""What a token of letters may be made of; tokens with anything else are special."""
+
+_SYNONYMS = {"X": "N", ".": "-"}
+_MASK, _UNKNOWN = "\x01", "\x02"
+_WRITTEN = re.compile(r"<(mask|unk)>|[^\x00-\x7f]")
+
+
+@frozen(kw_only=True)
+class Alphabet:
+    """An immutable vocabulary and the way that text becomes tokens.
+
+    A sequence becomes `cls words… eos`, or with a type prompt `cls words… ind TYPE eos`.
+    Text is upper-cased; U and T are the same letter; X is read as N and `.` as `-` where the
+    alphabet lacks them; `<mask>` and `<unk>` in the text stand for those tokens (for a whole
+    codon in a codon alphabet, for one nucleotide elsewhere). Every other letter becomes the
+    unknown token and is counted in one warning.
+
+    Attributes:
+        tokens: All tokens, in the order of their ids.
+        cls, pad, eos, unk, mask: The special tokens, as this vocabulary writes them.
+        k: Letters in a word.
+        stride: Letters from one word to the next: 1 (nucleotides, overlapping k-mers) or k
+            (codons).
+        ind: The token that announces a type prompt; None where prompts do not exist.
+        types: The types that can be prompted.
+    """
+
+    tokens: tuple[str, ...] = field(converter=tuple)
+    cls: str = "<cls>"
+    pad: str = "<pad>"
+    eos: str = "<eos>"
+    unk: str = "<unk>"
+    mask: str = "<mask>"
+    k: int = 1
+    stride: int = 1
+    ind: str | None = None
+    types: tuple[str, ...] = field(default=(), converter=tuple)
+
+    def __attrs_post_init__(self) -> None:
+        if len(self.index) != len(self.tokens):
+            twice = next(t for t, n in Counter(self.tokens).items() if n > 1)
+            raise UsageError(f"the token {twice!r} stands twice in the vocabulary.")
+        needed = [self.cls, self.pad, self.eos, self.unk, self.mask, *self.types]
+        needed += [self.ind] if self.ind else []
+        if lacking := [t for t in needed if t not in self.index]:
+            raise UsageError(f"the vocabulary lacks {', '.join(map(repr, lacking))}.")
+        if self.k < 1 or self.stride not in (1, self.k):
+            raise UsageError("k must be positive, and stride 1 or k.")
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Token to id."""
+        return {token: i for i, token in enumerate(self.tokens)}
+
+    @property
+    def pad_id(self) -> int:
+        """Id of the padding token."""
+        return self.index[self.pad]
+
+    @property
+    def mask_id(self) -> int:
+        """Id of the mask token."""
+        return self.index[self.mask]
+
+    @property
+    def unk_id(self) -> int:
+        """Id of the unknown token."""
+        return self.index[self.unk]
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """The tokens made of letters: nucleotides, k-mers or codons."""
+        named = {self.cls, self.pad, self.eos, self.unk, self.mask, self.ind, *self.types}
+        return tuple(
+            t for t in self.tokens if t not in named and len(t) == self.k and LETTERS.issuperset(t)
+        )
+
+    def num_words(self, num_letters: int) -> int:
+        """Words that a text of so many letters has."""
+        return max(0, (num_letters - self.k) // self.stride + 1)
+
+    def num_tokens(self, num_letters: int, *, prompt: bool = False) -> int:
+        """Tokens that a text of so many letters has, the special ones included."""
+        return self.num_words(num_letters) + (4 if prompt else 2)
+
+    def check_length(self, num_letters: int) -> None:
+        """Raise `SequenceError` for a text that cannot be cut into words."""
+        if self.stride > 1 and num_letters % self.stride:
+            raise SequenceError(
+                f"its length {num_letters} is not divisible by {self.stride}, as codons need."
+            )
+        if 0 < num_letters < self.k:
+            raise SequenceError(f"its length {num_letters} is shorter than a word of {self.k}.")
+
+    def encode(self, sequences: Sequence[str], *, prompt: str | None = None) -> TokenBatch:
+        """Turn text into tokens.
+
+        Args:
+            sequences: Any number of texts.
+            prompt: A type of RNA to append to each, from `types`.
+
+        Returns:
+            A packed batch with the special tokens.
+
+        Raises:
+            SequenceError: A text cannot be cut into words; its number is named.
+            UsageError: The alphabet has no such prompt.
+
+        Warns:
+            UnknownLetterWarning: Once, with the number of words that became unknown.
+        """
+        texts = self._texts(sequences)
+        tail = [*self._prompt_ids(prompt), self.index[self.eos]]
+        counts = np.array([self.num_words(len(t)) for t in texts], np.int64)
+        words = self._word_ids(texts)
+        if len(unknown := np.flatnonzero(words == self.unk_id)):
+            self._warn(texts, counts, unknown)
+        offsets = offsets_of(counts + 1 + len(tail))
+        ids = np.empty(offsets[-1], np.int32)
+        place = np.ones(offsets[-1], bool)
+        for shift, token in [(0, self.index[self.cls])]:
+            ids[offsets[:-1] + shift], place[offsets[:-1] + shift] = token, False
+        for shift, token in enumerate(reversed(tail), 1):
+            ids[offsets[1:] - shift], place[offsets[1:] - shift] = token, False
+        ids[place] = words
+        return TokenBatch(ids, offsets)
+
+    def decode(self, batch: TokenBatch) -> list[str]:
+        """Turn tokens back into upper-case RNA text, without the special tokens.
+
+        Mask and unknown tokens are written `<mask>` and `<unk>`, so that the text encodes to
+        the same ids again.
+        """
+        return [self._text([self.tokens[i] for i in ids.tolist()]) for ids in batch]
+
+    def unknown_words(self, sequence: str) -> Counter[str]:
+        """Count the words of a text that the vocabulary lacks, upper-case."""
+        texts = self._texts([sequence])
+        unknown = np.flatnonzero(self._word_ids(texts) == self.unk_id)
+        return Counter(self._word(texts[0], i) for i in unknown.tolist())
+
+    def to_rna(self, word: str) -> str:
+        """Write a token of letters with U, however the vocabulary writes it."""
+        return word.replace("T", "U") if word in self.words else word
+
+    def _texts(self, sequences: Sequence[str]) -> list[str]:
+        if isinstance(sequences, str):
+            raise UsageError("sequences must be a list of strings, not one string.\nWrite [sequence].")
+        texts = [self._plain(s) for s in sequences]
+        for number, text in enumerate(texts):
+            try:
+                self.check_length(len(text))
+            except SequenceError as error:
+                raise SequenceError(f"sequence {number}: {error}") from None
+        return texts
+
+    def _plain(self, sequence: str) -> str:
+        """Upper-case ASCII text, one character for each letter, mask and unknown included."""
+        if "<" not in sequence and sequence.isascii():
+            return sequence.upper()
+        width = self.k if self.stride > 1 else 1
+        marks = {"<mask>": _MASK * width, "<unk>": _UNKNOWN * width}
+        return _WRITTEN.sub(lambda m: marks.get(m[0], _UNKNOWN), sequence).upper()
+
+    @cached_property
+    def _codes(self) -> tuple[NDArray[np.intp], int, NDArray[np.int32]]:
+        """Letter codes (256,), their number, and the id of each combination of k codes."""
+        letters = sorted({c.replace("T", "U") for w in self.words for c in w})
+        code = {letter: i for i, letter in enumerate(letters)}
+        code |= {a: code[b] for a, b in _SYNONYMS.items() if b in code and a not in code}
+        unknown, masked, base = len(letters), len(letters) + 1, len(letters) + 2
+        table = np.full(256, unknown, np.intp)
+        for letter, number in code.items():
+            table[ord(letter)] = number
+        table[ord("T")] = table[ord("U")]
+        table[ord(_MASK)] = masked
+        ids = np.full((base,) * self.k, self.unk_id, np.int32)
+        for axis in range(self.k):
+            ids[(slice(None),) * axis + (masked,)] = self.mask_id
+        for word in self.words:
+            ids[tuple(code[c.replace("T", "U")] for c in word)] = self.index[word]
+        return table, base, ids.ravel()
+
+    def _word_ids(self, texts: list[str]) -> NDArray[np.int32]:
+        table, base, ids = self._codes
+        codes = table[np.frombuffer("".join(texts).encode("ascii"), np.uint8)]
+        if self.k == 1:
+            return ids[codes]
+        if self.stride == self.k:
+            return ids[codes.reshape(-1, self.k) @ (base ** np.arange(self.k)[::-1])]
+        return ids[self._overlapping(codes, texts, base)]
+
+    def _overlapping(
+        self, codes: NDArray[np.intp], texts: list[str], base: int
+    ) -> NDArray[np.intp]:
+        total = len(codes) - self.k + 1
+        if total < 1:
+            return np.zeros(0, np.intp)
+        number = np.zeros(total, np.intp)
+        for shift in range(self.k):
+            number = number * base + codes[shift : shift + total]
+        offsets = offsets_of([len(t) for t in texts])
+        inside = np.ones(len(codes), bool)
+        for shift in range(1, self.k):  # no word may begin so near to the end of its text
+            ends = offsets[1:] - shift
+            inside[ends[ends >= offsets[:-1]]] = False
+        return number[inside[:total]]
+
+    def _prompt_ids(self, prompt: str | None) -> list[int]:
+        if prompt is None:
+            return []
+        if self.ind is None:
+            raise UsageError(
+                f"this alphabet has no type prompts, so {prompt!r} cannot be given.\n"
+                "RNAErnie in its own layout has them; MultiMolecule's copy has lost them."
+            )
+        if prompt not in self.types:
+            raise UsageError(f"no type {prompt!r}.\nThe types are: {', '.join(self.types)}")
+        return [self.index[self.ind], self.index[prompt]]
+
+    def _word(self, text: str, number: int) -> str:
+        word = text[number * self.stride : number * self.stride + self.k]
+        return "".join("?" if c == _UNKNOWN else c for c in word)
+
+    def _warn(
+        self, texts: list[str], counts: NDArray[np.int64], unknown: NDArray[np.intp]
+    ) -> None:
+        ends = np.cumsum(counts)
+        homes = np.searchsorted(ends, unknown, side="right")
+        starts = ends - counts
+        found = Counter(
+            self._word(texts[h], int(u - starts[h])) for h, u in zip(homes, unknown, strict=True)
+        )
+        warnings.warn(unknown_message(found, len(set(homes.tolist())), self), UnknownLetterWarning, 3)
+
+    def _text(self, tokens: list[str]) -> str:
+        if self.ind in tokens:
+            tokens = tokens[: tokens.index(self.ind)]
+        tokens = [t for t in tokens if t not in (self.cls, self.pad, self.eos)]
+        if self.stride == self.k:
+            return "".join(map(self._written, tokens))
+        return self._merge(tokens)
+
+    def _written(self, token: str) -> str:
+        if token in self.words:
+            return self.to_rna(token)
+        return "<mask>" if token == self.mask else "<unk>"
+
+    def _merge(self, tokens: list[str]) -> str:
+        """Join overlapping words; a letter that no known word tells is masked or unknown."""
+        length = len(tokens) + self.k - 1 if tokens else 0
+        letters = [""] * length
+        for place, token in enumerate(tokens):
+            if token in self.words:
+                letters[place : place + self.k] = self.to_rna(token)
+        for place, token in enumerate(tokens):
+            missing = [i for i in range(place, place + self.k) if not letters[i]]
+            if token not in self.words and missing:
+                for i in missing:
+                    letters[i] = self._written(token)
+        return "".join(letters)
+
+
+def unknown_message(found: Counter[str], sequences: int, alphabet: Alphabet) -> str:
+    """Say in one line which words became unknown, most frequent first."""
+    total = sum(found.values())
+    shown = ", ".join(f"{word!a} {count}" for word, count in found.most_common(8))
+    more = ", …" if len(found) > 8 else ""
+    what = {1: "letter"}.get(alphabet.k, "codon" if alphabet.stride > 1 else "k-mer")
+    return (
+        f"{total} {what}{'s' if total > 1 else ''} in {sequences} "
+        f"sequence{'s' if sequences > 1 else ''} became {alphabet.unk}: {shown}{more}"
+    )

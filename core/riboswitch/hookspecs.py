@@ -1,0 +1,42 @@
+"""Every hook that a plugin may implement. A plugin is a module with some of these functions.
+
+Announce it under the entry-point group `riboswitch`. A hook runs when its answer is first
+needed, so a plugin's module must import no framework: put that into functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pluggy
+
+from riboswitch.interfaces import BackendEntry, Checkpoint, Layout, ModelEntry
+
+PROJECT = "riboswitch"
+spec = pluggy.HookspecMarker(PROJECT)
+impl = pluggy.HookimplMarker(PROJECT)
+
+
+@spec
+def riboswitch_backends() -> Iterable[BackendEntry]:  # type: ignore[empty-body]
+    """Announce backends: encoders that interpret any architecture."""
+
+
+@spec
+def riboswitch_models() -> Iterable[ModelEntry]:  # type: ignore[empty-body]
+    """Announce models: families as data."""
+
+
+@spec
+def riboswitch_layouts() -> Iterable[Layout]:  # type: ignore[empty-body]
+    """Announce checkpoint layouts: tables between a file's names and the canonical ones."""
+
+
+@spec
+def riboswitch_open_checkpoint(path: Path) -> Checkpoint | None:
+    """Open a file or folder, reading names and shapes only; None when it is of another kind.
+
+    Raises:
+        CheckpointError: It is of this kind, and damaged or hostile.
+    """

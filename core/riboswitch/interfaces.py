@@ -1,0 +1,248 @@
+"""The contract between the core and what plugs into it, in one place.
+
+What stands here is not repeated on the implementations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from attrs import field, frozen
+from numpy.typing import NDArray
+
+from riboswitch.alphabet import Alphabet
+from riboswitch.architecture import Architecture
+from riboswitch.batch import TokenBatch
+
+Array = NDArray[Any]
+Weights = Mapping[str, Array]
+"""Canonical weights: the names and shapes of `Architecture.parameter_shapes()`."""
+
+OUTPUTS = ("representation", "logits", "hidden_states", "attentions", "pooled")
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """An encoder with its weights, in evaluation mode, on one device."""
+
+    @property
+    def module(self) -> Any:
+        """The native object: a `torch.nn.Module`, a `paddle.nn.Layer`, …"""
+
+    def forward(self, batch: TokenBatch, outputs: Sequence[str]) -> dict[str, list[Array]]:
+        """Run the encoder.
+
+        What a sequence gets never depends on its neighbours beyond rounding. Safe to call
+        from several threads at once.
+
+        Args:
+            batch: Packed tokens, sequences in any order.
+            outputs: Names out of `OUTPUTS`.
+
+        Returns:
+            For each name one array a sequence, in the batch's order, special tokens
+            included, float64 where the encoder computes in float64 and float32 elsewhere:
+            representation (T, D); logits (T, V); hidden_states (N + 1, T, D), the first one
+            the embedding, the last one the representation; attentions (N, H, T, T); pooled (D).
+        """
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """One encoder that interprets any `Architecture`."""
+
+    @property
+    def name(self) -> str:
+        """As in `load(…, backend=name)`."""
+
+    @property
+    def version(self) -> str:
+        """The framework and its version, for manifests."""
+
+    def devices(self) -> tuple[str, ...]:
+        """Devices that this machine has, the one for `auto` first."""
+
+    def dtypes(self, device: str) -> tuple[str, ...]:
+        """Dtypes that the encoder computes in on that device, the one for `auto` first."""
+
+    def build(
+        self, architecture: Architecture, weights: Weights, *, device: str, dtype: str
+    ) -> Backbone:
+        """Make a backbone of canonical weights, each read once and not kept if copied."""
+
+    def single_thread(self) -> AbstractContextManager[None]:
+        """While entered, one call computes on one core, so that several can run side by side.
+
+        Results must then not depend on how many run at once.
+        """
+
+
+class Head(Protocol):
+    """Maps a backbone's representation to a task's raw output."""
+
+    def __call__(self, representation: Any, batch: TokenBatch) -> Any:
+        """Native tensors in, native tensors out."""
+
+
+class Task(Protocol):
+    """What to predict: examples in, a loss and metrics out, free of any framework."""
+
+    @property
+    def name(self) -> str:
+        """As in `load_task(name)`."""
+
+
+@frozen(kw_only=True)
+class BackendEntry:
+    """A backend as a plugin announces it, before its framework is imported.
+
+    Attributes:
+        name: As in `load(…, backend=name)`.
+        requires: Modules that must be importable.
+        install: The command that brings them.
+        load: Imports the framework and returns the `Backend`.
+        priority: `auto` takes the highest one that is installed.
+    """
+
+    name: str
+    requires: tuple[str, ...]
+    install: str
+    load: Callable[[], Backend]
+    priority: int = 0
+
+
+@frozen(kw_only=True)
+class Released:
+    """Where a model's released weights are.
+
+    Attributes:
+        url: The page or file to fetch.
+        filename: The file or folder's name in the cache.
+        note: What a user must know before fetching by hand.
+    """
+
+    url: str
+    filename: str
+    note: str = ""
+
+
+@frozen(kw_only=True)
+class ModelEntry:
+    """A model as data.
+
+    Attributes:
+        name: As in `load(name)`.
+        family: Models that share layouts and alphabet.
+        architecture: Of the released weights.
+        alphabet: Of the released weights.
+        licence: Of the released weights.
+        source: Paper or repository.
+        released: Where the weights are; None where nobody released any.
+        max_residues: Longest sequence that the authors' own code takes; None without one.
+    """
+
+    name: str
+    family: str
+    architecture: Architecture
+    alphabet: Alphabet
+    licence: str
+    source: str
+    released: Released | None = None
+    max_residues: int | None = None
+
+
+class Tensor(Protocol):
+    """A named array of a checkpoint that is read when asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of its axes."""
+
+    @property
+    def dtype(self) -> str:
+        """NumPy's name of its dtype, or `bfloat16`."""
+
+    def read(self) -> Array:
+        """Return the numbers; bfloat16 comes as float32."""
+
+
+@frozen(kw_only=True)
+class Checkpoint:
+    """What stands in a checkpoint's files, before anyone knows whose it is.
+
+    Attributes:
+        path: The file or folder asked for.
+        container: How it is stored: `torch`, `paddle`, `safetensors`.
+        tensors: By the file's own names.
+        config: What the files say about the architecture.
+        vocabulary: Tokens in the order of their ids, where a file lists them.
+    """
+
+    path: str
+    container: str
+    tensors: Mapping[str, Tensor]
+    config: Mapping[str, Any] = field(factory=dict)
+    vocabulary: tuple[str, ...] | None = None
+
+
+@frozen(kw_only=True)
+class Rule:
+    """One canonical weight and where a layout keeps it.
+
+    Attributes:
+        canonical: A name of `Architecture.parameter_shapes()`; `{i}` is the layer.
+        file: The layout's name.
+        part: (k, n) for the k-th of n equal blocks of rows; None for all of it.
+        transpose: Whether the file has [in, out].
+        zero_row: A row that the model's own loader sets to zero.
+    """
+
+    canonical: str
+    file: str
+    part: tuple[int, int] | None = None
+    transpose: bool = False
+    zero_row: int | None = None
+
+
+@frozen(kw_only=True)
+class Description:
+    """What a checkpoint says of its model.
+
+    Attributes:
+        family: `ModelEntry.family`.
+        changes: Values that differ from the entry's architecture.
+        alphabet: When it differs from the entry's.
+    """
+
+    family: str
+    changes: Mapping[str, Any]
+    alphabet: Alphabet | None = None
+
+
+@frozen(kw_only=True)
+class Layout:
+    """A checkpoint layout as data: which names stand for which canonical weights.
+
+    Attributes:
+        name: As in `convert(…, to=name)`.
+        plain: Strips what varies (a prefix) from a file's tensor name.
+        describe: Recognises a checkpoint by its content; None when it is another layout's.
+            Gets the checkpoint with plain names.
+        rules: All weights of an architecture.
+        ignored: Regular expressions of plain names that hold no weights of the encoder.
+    """
+
+    name: str
+    plain: Callable[[str], str]
+    describe: Callable[[Checkpoint], Description | None]
+    rules: Callable[[Architecture, Checkpoint], Iterable[Rule]]
+    ignored: tuple[str, ...] = ()
+
+
+def float_dtype(dtype: str) -> type[Any]:
+    """Return the NumPy type in which results of an encoder of that dtype are handed out."""
+    return np.float64 if dtype == "float64" else np.float32

@@ -1,0 +1,406 @@
+"""`load` and `Model`: the two things that most users need."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from attrs import evolve, frozen
+
+from riboswitch import weights as weights_module
+from riboswitch.alphabet import Alphabet
+from riboswitch.architecture import Architecture
+from riboswitch.batch import TokenBatch, by_budget
+from riboswitch.errors import BackendError, CheckpointError, SequenceError, UsageError
+from riboswitch.interfaces import OUTPUTS, Array, Backbone, Backend, ModelEntry, Weights
+from riboswitch.output import Fill, Output
+from riboswitch.registry import registry
+from riboswitch.released import released_path
+from riboswitch.windows import cut, join, pool_rows
+
+Pool = Literal["mean", "max", "cls"]
+POOLS = ("mean", "max", "cls")
+BATCH_TOKENS = {"cpu": 1024}
+GPU_BATCH_TOKENS = 32768
+T = TypeVar("T")
+
+
+def models() -> list[str]:
+    """Names that `load` takes."""
+    return list(registry().models)
+
+
+def load(
+    name: str,
+    *,
+    backend: str = "auto",
+    weights: str | os.PathLike[str] = "released",
+    device: str = "auto",
+    dtype: str = "auto",
+    architecture: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Model:
+    """Load a model, in evaluation mode.
+
+    Args:
+        name: One of `models()`.
+        backend: `numpy`, `torch`, `paddle`, a plugin's name, or `auto`: the best one installed.
+        weights: `released`, `random` (from `seed`, the same on every backend), or the path of a
+            file or folder in any known layout, recognised by its content.
+        device: A device of the backend, or `auto`.
+        dtype: `float32`, `bfloat16`, `float16` or `float64` as the backend can, or `auto`.
+        architecture: Values that override what the checkpoint says.
+        seed: For random weights.
+
+    Raises:
+        UsageError: An argument cannot be right.
+        BackendError: The backend is unknown, not installed or cannot do it.
+        CheckpointError: The file is no checkpoint, is damaged or does not fit.
+    """
+    entry = registry().model(name)
+    chosen = registry().backend(backend)
+    device = _device(chosen, device)
+    dtype = _dtype(chosen, device, dtype)
+    entry, arrays = _weights(entry, weights, architecture or {}, seed)
+    backbone = chosen.build(entry.architecture, arrays, device=device, dtype=dtype)
+    return Model(entry, chosen, backbone, arrays, device, dtype)
+
+
+def identify(path: str | os.PathLike[str]) -> str:
+    """Return the name of the first registered model of a checkpoint's family."""
+    checkpoint = registry().open_checkpoint(Path(path))
+    _, _, description = weights_module.recognise(checkpoint, registry().layouts)
+    for name, entry in registry().models.items():
+        if entry.family == description.family:
+            return name
+    raise CheckpointError(f"{path}: no registered model is of the family {description.family!r}.")
+
+
+@frozen(eq=False)
+class Model:
+    """A language model with its weights on one backend.
+
+    Attributes:
+        entry: What is registered of it, with this checkpoint's architecture and alphabet.
+        backend: Where it runs.
+        backbone: The encoder; `backbone.module` is the native module.
+        weights: The canonical weights, read when asked for.
+        device: Where the backbone lives.
+        dtype: What it computes in.
+    """
+
+    entry: ModelEntry
+    backend: Backend
+    backbone: Backbone
+    weights: Weights
+    device: str
+    dtype: str
+
+    @property
+    def alphabet(self) -> Alphabet:
+        """Text to token ids and back."""
+        return self.entry.alphabet
+
+    @property
+    def architecture(self) -> Architecture:
+        """What the encoder computes."""
+        return self.entry.architecture
+
+    def embed(
+        self,
+        sequences: Sequence[str],
+        *,
+        pool: Pool | None = None,
+        layer: int = -1,
+        window: int | None = None,
+        prompt: str | None = None,
+    ) -> Any:
+        """Embed sequences, in order, duplicates kept, without rows for special tokens.
+
+        Args:
+            sequences: Texts of at least one letter.
+            pool: None, or how to make one vector of a sequence: the mean or the maximum over
+                its residues, or the vector of the `cls` token (with `window`, the mean of the
+                pieces').
+            layer: Which of `hidden_states`, from 0, the embedding, to N; -1 is the last.
+            window: Residues of the overlapping pieces that longer sequences are cut into; each
+                residue is taken from the piece in which it stands farthest from an end.
+            prompt: A type of RNA to announce, for models that take one.
+
+        Returns:
+            A list of float32 arrays (L, D), L the number of words (residues, k-mers or codons);
+            with `pool`, one float32 array (n, D).
+
+        Raises:
+            SequenceError: A sequence is empty or longer than the model takes; it is named.
+            UsageError: An argument cannot be right.
+        """
+        check_embed(self.entry, pool=pool, layer=layer, window=window)
+        for number, sequence in enumerate(sequences):
+            if problem := length_problem(self.entry, len(sequence), window, prompt is not None):
+                raise SequenceError(f"sequence {number}: {problem}")
+        arrays = self._embed(sequences, pool, layer, window, prompt, exact=False)
+        if pool is None:
+            return arrays
+        return np.stack(arrays) if arrays else np.zeros((0, self.architecture.hidden_size), "f4")
+
+    def forward(
+        self,
+        batch: Sequence[str] | TokenBatch,
+        outputs: Sequence[str] = ("representation",),
+    ) -> Output:
+        """Run the encoder on texts or tokens.
+
+        Args:
+            batch: Texts, or tokens of this model's alphabet.
+            outputs: Any of `representation`, `logits`, `hidden_states`, `attentions`, `pooled`.
+
+        Returns:
+            An `Output` with an attribute for each name.
+
+        Raises:
+            UsageError: The model has no such output, or ids do not fit the vocabulary.
+            SequenceError: A sequence is longer than the model takes.
+        """
+        tokens = batch if isinstance(batch, TokenBatch) else self.alphabet.encode(batch)
+        self._check_outputs(outputs)
+        self._check_tokens(tokens)
+        chunks = by_budget(tokens.lengths, self._budget())
+        results = self._map(partial(self.backbone.forward, outputs=tuple(outputs)), tokens, chunks)
+        order = np.argsort(np.concatenate(chunks)) if chunks else []
+        flat = {n: [a for result in results for a in result[n]] for n in outputs}
+        return Output({n: [arrays[i] for i in order] for n, arrays in flat.items()})
+
+    def fill_mask(self, sequence: str, top_k: int = 5) -> list[Fill]:
+        """Say what may stand at the one `<mask>` of a text.
+
+        Returns:
+            The `top_k` likeliest words, best first; probabilities are over the whole vocabulary.
+
+        Raises:
+            UsageError: There is not exactly one `<mask>`, or words overlap.
+        """
+        alphabet = self.alphabet
+        if sequence.count("<mask>") != 1 or alphabet.stride != alphabet.k:
+            raise UsageError(
+                f"fill_mask needs one <mask> in the text, and words that do not overlap; found "
+                f"{sequence.count('<mask>')}.\nExample: GGGAAA<mask>CCC"
+            )
+        tokens = alphabet.encode([sequence])
+        logits = self.forward(tokens, ("logits",)).logits[0].astype(np.float64)
+        scores = logits[int(np.flatnonzero(tokens.ids == alphabet.mask_id)[0])]
+        scores = np.exp(scores - scores.max())
+        scores /= scores.sum()
+        words = sorted(alphabet.words, key=lambda w: -scores[alphabet.index[w]])[:top_k]
+        plain = [(alphabet.to_rna(w), float(scores[alphabet.index[w]])) for w in words]
+        return [Fill(w, p, sequence.replace("<mask>", w)) for w, p in plain]
+
+    def _embed(
+        self,
+        sequences: Sequence[str],
+        pool: str | None,
+        layer: int,
+        window: int | None,
+        prompt: str | None,
+        *,
+        exact: bool,
+    ) -> list[Array]:
+        """`embed` without checks; `exact` makes the bits independent of the cores in use."""
+        pieces = [p for i, s in enumerate(sequences) for p in cut(i, len(s), window, self.alphabet)]
+        tokens = self.alphabet.encode(
+            [sequences[p.sequence][p.start : p.stop] for p in pieces], prompt=prompt
+        )
+        chunks = by_budget(tokens.lengths, self._budget())
+        now = None if window and pool != "cls" else pool
+        states = partial(self._states, layer=layer, pool=now, tail=1 if prompt is None else 3)
+        results = self._map(states, tokens, chunks, exact=exact)
+        found: list[Array] = [np.empty(0)] * len(pieces)
+        for chunk, arrays in zip(chunks, results, strict=True):
+            for number, array in zip(chunk.tolist(), arrays, strict=True):
+                found[number] = array
+        return join(pieces, found, pool) if window else found
+
+    def _states(self, batch: TokenBatch, *, layer: int, pool: str | None, tail: int) -> list[Array]:
+        """Rows of the residues of each sequence, pooled where no windows are to be joined."""
+        last = layer in (-1, self.architecture.num_layers)
+        output = "representation" if last else "hidden_states"
+        arrays = self.backbone.forward(batch, (output,))[output]
+        states = arrays if last else [a[layer] for a in arrays]
+        return [_pool(s, pool, tail).astype(np.float32, copy=False) for s in states]
+
+    def _map(
+        self,
+        function: Callable[[TokenBatch], T],
+        tokens: TokenBatch,
+        chunks: list[Any],
+        *,
+        exact: bool = False,
+    ) -> list[T]:
+        """Apply to each batch, on a CPU several at once with one core each."""
+        batches = [tokens.take(chunk) for chunk in chunks]
+        cores = num_cores() if self.device == "cpu" else 1
+        alone = self.device != "cpu" or (not exact and min(cores, len(batches)) < 2)
+        with nullcontext() if alone else self.backend.single_thread():
+            if cores < 2 or len(batches) < 2:
+                return [function(batch) for batch in batches]
+            with ThreadPoolExecutor(min(cores, len(batches))) as pool:
+                return list(pool.map(function, batches))
+
+    def _budget(self) -> int:
+        return BATCH_TOKENS.get(self.device, GPU_BATCH_TOKENS)
+
+    def _check_outputs(self, outputs: Sequence[str]) -> None:
+        lacking = {"logits": not self.architecture.lm_head, "pooled": not self.architecture.pooler}
+        for name in outputs:
+            if name not in OUTPUTS or lacking.get(name):
+                have = ", ".join(o for o in OUTPUTS if not lacking.get(o))
+                raise UsageError(f"{self.entry.name} has no output {name!r}.\nIt has: {have}")
+
+    def _check_tokens(self, tokens: TokenBatch) -> None:
+        ids, size = tokens.ids, self.architecture.vocab_size
+        if ids.size and (ids.min() < 0 or ids.max() >= size):
+            raise UsageError(f"ids must lie between 0 and {size - 1}, the model's vocabulary.")
+        if np.any(tokens.lengths < 1):
+            raise SequenceError("a sequence of the batch has no tokens.")
+        limit = self.architecture.max_tokens
+        if limit is not None and np.any(tokens.lengths > limit):
+            number = int(np.argmax(tokens.lengths > limit))
+            raise SequenceError(
+                f"sequence {number} has {tokens.lengths[number]} tokens; {self.entry.name} takes "
+                f"at most {limit}, special tokens included."
+            )
+
+    def __repr__(self) -> str:
+        return f"Model({self.entry.name!r}, {self.backend.name!r}, {self.device!r}, {self.dtype!r})"
+
+
+def check_embed(
+    entry: ModelEntry, *, pool: str | None, layer: int = -1, window: int | None = None
+) -> None:
+    """Raise `UsageError` for arguments of `embed` that cannot be right for any sequence."""
+    if pool is not None and pool not in POOLS:
+        raise UsageError(f"There is no pooling {pool!r}.\nThere are: {', '.join(POOLS)}")
+    n = entry.architecture.num_layers
+    if not -n - 1 <= layer <= n:
+        raise UsageError(f"There is no layer {layer}: {entry.name} has {-n - 1} to {n}.")
+    if window is None:
+        return
+    if window < max(2 * entry.alphabet.stride, entry.alphabet.k + 1):
+        raise UsageError(f"A window of {window} residues is too short to overlap.")
+    if entry.alphabet.stride > 1 and window % entry.alphabet.stride:
+        raise UsageError(f"A window of codons must be divisible by 3; {window} is not.")
+    limit = max_residues(entry)
+    if limit is not None and window > limit:
+        raise UsageError(
+            f"A window of {window} residues is longer than the {limit} that {entry.name} takes."
+        )
+
+
+def max_residues(entry: ModelEntry, *, prompt: bool = False) -> int | None:
+    """Letters of the longest text that the model takes; None without a limit."""
+    limit = entry.architecture.max_tokens
+    if limit is None:
+        return None
+    words = limit - (4 if prompt else 2)
+    return words * entry.alphabet.stride + entry.alphabet.k - entry.alphabet.stride
+
+
+def length_problem(
+    entry: ModelEntry, num_letters: int, window: int | None, prompt: bool
+) -> str | None:
+    """Say why a text of so many letters cannot be embedded; None when it can."""
+    if not num_letters:
+        return "it is empty."
+    try:
+        entry.alphabet.check_length(num_letters)
+    except SequenceError as error:
+        return str(error)
+    limit = max_residues(entry, prompt=prompt)
+    piece = min(num_letters, window or num_letters)
+    if limit is not None and piece > limit:
+        return (
+            f"it has {num_letters} residues; {entry.name} takes at most {limit}. "
+            f"Cut it into overlapping pieces: window={limit}"
+        )
+    return None
+
+
+def num_cores() -> int:
+    """Cores that this process may use; `OMP_NUM_THREADS` lowers it."""
+    have = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(have, int(asked))) if asked.isdigit() else have
+
+
+def _pool(states: Array, pool: str | None, tail: int) -> Array:
+    if pool == "cls":
+        return states[0]
+    rows = states[1 : len(states) - tail]
+    return pool_rows(rows, pool)
+
+
+def _weights(
+    entry: ModelEntry,
+    weights: str | os.PathLike[str],
+    overrides: Mapping[str, Any],
+    seed: int,
+) -> tuple[ModelEntry, Weights]:
+    if weights == "random":
+        architecture = entry.architecture.evolve(overrides)
+        random = weights_module.random_weights(architecture, seed)
+        return evolve(entry, architecture=architecture), random
+    path = released_path(entry) if weights == "released" else Path(weights)
+    return _checkpoint(entry, path, overrides)
+
+
+def _checkpoint(
+    entry: ModelEntry, path: Path, overrides: Mapping[str, Any]
+) -> tuple[ModelEntry, Weights]:
+    reg = registry()
+    checkpoint = reg.open_checkpoint(path)
+    layout, checkpoint, found = weights_module.recognise(checkpoint, reg.layouts)
+    if found.family != entry.family:
+        raise CheckpointError(
+            f"{path} holds a model of the family {found.family!r}; {entry.name!r} is of "
+            f"{entry.family!r}.\nLoad it under the name of its own family."
+        )
+    try:
+        architecture = entry.architecture.evolve({**found.changes, **overrides})
+    except UsageError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    arrays = weights_module.checkpoint_weights(checkpoint, layout, architecture)
+    alphabet = found.alphabet or entry.alphabet
+    if len(alphabet) != architecture.vocab_size:
+        raise CheckpointError(
+            f"{path}: {architecture.vocab_size} token embeddings for an alphabet of {len(alphabet)}."
+        )
+    return evolve(entry, architecture=architecture, alphabet=alphabet), arrays
+
+
+def _device(backend: Backend, device: str) -> str:
+    have = backend.devices()
+    if device == "auto":
+        return have[0]
+    if device not in have:
+        raise BackendError(
+            f"The backend {backend.name!r} has no device {device!r}.\nIt has: {', '.join(have)}"
+        )
+    return device
+
+
+def _dtype(backend: Backend, device: str, dtype: str) -> str:
+    have = backend.dtypes(device)
+    if dtype == "auto":
+        return have[0]
+    if dtype not in have:
+        raise BackendError(
+            f"The backend {backend.name!r} cannot compute in {dtype!r} on {device!r}.\n"
+            f"It can: {', '.join(have)}"
+        )
+    return dtype

@@ -1,0 +1,62 @@
+"""What `Model.forward` and `Model.fill_mask` return."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from riboswitch.errors import UsageError
+from riboswitch.interfaces import Array
+
+
+class Output:
+    """Arrays by name, one for each sequence, special tokens included.
+
+    T is the number of tokens, D the hidden size, V the vocabulary, N layers, H heads. An output
+    that was not asked for raises `UsageError`.
+    """
+
+    def __init__(self, arrays: dict[str, list[Array]]) -> None:
+        self._arrays = arrays
+
+    @property
+    def representation(self) -> list[Array]:
+        """The last layer's output, (T, D)."""
+        return self._get("representation")
+
+    @property
+    def logits(self) -> list[Array]:
+        """The language-model head's output, (T, V)."""
+        return self._get("logits")
+
+    @property
+    def hidden_states(self) -> list[Array]:
+        """The embedding and each layer's output, (N + 1, T, D)."""
+        return self._get("hidden_states")
+
+    @property
+    def attentions(self) -> list[Array]:
+        """Attention probabilities, (N, H, T, T)."""
+        return self._get("attentions")
+
+    @property
+    def pooled(self) -> list[Array]:
+        """The pooler's output, (D,)."""
+        return self._get("pooled")
+
+    def _get(self, name: str) -> list[Array]:
+        if name not in self._arrays:
+            raise UsageError(
+                f"{name!r} was not computed.\nAsk for it: forward(batch, outputs=({name!r},))"
+            )
+        return self._arrays[name]
+
+    def __repr__(self) -> str:
+        return f"Output({', '.join(self._arrays)})"
+
+
+class Fill(NamedTuple):
+    """One way to fill a mask: the token (in RNA letters), its probability, the whole text."""
+
+    token: str
+    probability: float
+    sequence: str

@@ -1,0 +1,191 @@
+"""Guarded discovery: what the installed plugins offer, by name; a broken one harms nobody."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from functools import cache, cached_property
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pluggy
+from attrs import define, evolve, field
+
+from riboswitch import hookspecs
+from riboswitch.errors import (
+    BackendError,
+    CheckpointError,
+    PluginWarning,
+    RiboswitchError,
+    UsageError,
+)
+from riboswitch.interfaces import Backend, BackendEntry, Checkpoint, Layout, ModelEntry
+
+T = TypeVar("T", BackendEntry, ModelEntry, Layout)
+DISABLE = "RIBOSWITCH_DISABLE_PLUGINS"
+
+
+@define
+class PluginState:
+    """One installed plugin: `state` is `loaded`, `disabled` or the error that it raised."""
+
+    name: str
+    package: str
+    version: str
+    state: str = "loaded"
+    hooks: list[str] = field(factory=list)
+
+
+class Registry:
+    """What the plugins offer. Made at first use, never at import."""
+
+    def __init__(self, points: list[EntryPoint]) -> None:
+        self._points = points
+        self.plugins: list[PluginState] = []
+
+    @cached_property
+    def manager(self) -> pluggy.PluginManager:
+        """The plugin manager, with every plugin that can be imported."""
+        manager = pluggy.PluginManager(hookspecs.PROJECT)
+        manager.add_hookspecs(hookspecs)
+        disabled = {name.strip() for name in os.environ.get(DISABLE, "").split(",")}
+        for point in self._points:
+            self.plugins.append(self._register(manager, point, disabled))
+        return manager
+
+    @cached_property
+    def backends(self) -> dict[str, BackendEntry]:
+        """Backends by name, highest priority first."""
+        found = self._collect("riboswitch_backends", BackendEntry)
+        return dict(sorted(found.items(), key=lambda item: -item[1].priority))
+
+    @cached_property
+    def models(self) -> dict[str, ModelEntry]:
+        """Models by name."""
+        return self._collect("riboswitch_models", ModelEntry)
+
+    @cached_property
+    def layouts(self) -> dict[str, Layout]:
+        """Checkpoint layouts by name."""
+        return self._collect("riboswitch_layouts", Layout)
+
+    def model(self, name: str) -> ModelEntry:
+        """Return a model or raise `UsageError` with the nearest name."""
+        return _named(name, self.models, "model")
+
+    def backend(self, name: str = "auto") -> Backend:
+        """Import a backend and return it; `auto` is the best one that is installed.
+
+        Raises:
+            BackendError: It is unknown or its framework is missing.
+        """
+        if name == "auto":
+            name = next((n for n, e in self.backends.items() if not missing(e)), "numpy")
+        entry = _named(name, self.backends, "backend")
+        if lacking := missing(entry):
+            raise BackendError(
+                f"The backend {name!r} needs {', '.join(lacking)}, which is not installed.\n"
+                f"Install it: {entry.install}"
+            )
+        try:
+            return entry.load()
+        except RiboswitchError:
+            raise
+        except Exception as error:
+            raise BackendError(
+                f"The backend {name!r} fails to start: {type(error).__name__}: {error}\n"
+                f"Reinstall it: {entry.install}"
+            ) from error
+
+    def open_checkpoint(self, path: Path) -> Checkpoint:
+        """Open a file or folder by the first plugin that knows its kind."""
+        for _, function in self._calls("riboswitch_open_checkpoint"):
+            checkpoint = function(path=path)
+            if isinstance(checkpoint, Checkpoint):
+                return checkpoint
+        raise CheckpointError(
+            f"{path} is no checkpoint that an installed plugin can open.\n"
+            "See `riboswitch plugins` for what is installed."
+        )
+
+    def _calls(self, hook: str) -> Iterator[tuple[str, Callable[..., Any]]]:
+        for implementation in reversed(getattr(self.manager.hook, hook).get_hookimpls()):
+            yield implementation.plugin_name, implementation.function
+
+    def _collect(self, hook: str, kind: type[T]) -> dict[str, T]:
+        found: dict[str, T] = {}
+        for plugin, function in self._calls(hook):
+            try:
+                entries = [_checked(entry, kind) for entry in function()]
+            except Exception as error:
+                self._report(plugin, f"{hook}: {type(error).__name__}: {error}")
+                continue
+            for entry in entries:
+                if entry.name in found:
+                    self._report(plugin, f"{hook}: the name {entry.name!r} is taken")
+                found.setdefault(entry.name, entry)
+        return found
+
+    def _register(
+        self, manager: pluggy.PluginManager, point: EntryPoint, disabled: set[str]
+    ) -> PluginState:
+        dist = point.dist
+        state = PluginState(point.name, dist.name if dist else "?", dist.version if dist else "?")
+        if point.name in disabled:
+            return evolve(state, state="disabled")
+        try:
+            module = point.load()
+            manager.register(module, point.name)
+            state.hooks = [c.name for c in manager.get_hookcallers(module) or []]
+        except Exception as error:
+            state.state = f"{type(error).__name__}: {error}"
+            _warn(state)
+        return state
+
+    def _report(self, plugin: str, message: str) -> None:
+        state = next(s for s in self.plugins if s.name == plugin)
+        state.state = message
+        _warn(state)
+
+
+def missing(entry: BackendEntry) -> list[str]:
+    """Modules that a backend requires and that cannot be found; nothing is imported."""
+    return [m for m in entry.requires if importlib.util.find_spec(m) is None]
+
+
+@cache
+def registry() -> Registry:
+    """The registry of this process: our own plugins first, then the others by name."""
+    points = sorted(
+        entry_points(group=hookspecs.PROJECT),
+        key=lambda p: (not p.value.startswith("riboswitch_"), p.name),
+    )
+    return Registry(points)
+
+
+def _named(name: str, entries: dict[str, T], kind: str) -> T:
+    if name in entries:
+        return entries[name]
+    near = get_close_matches(name, entries, 1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    error = BackendError if kind == "backend" else UsageError
+    raise error(f"There is no {kind} {name!r}.\n{hint}There are: {', '.join(entries)}")
+
+
+def _checked(entry: object, kind: type[T]) -> T:
+    if not isinstance(entry, kind):
+        raise TypeError(f"expected a {kind.__name__}, got {type(entry).__name__}")
+    return entry
+
+
+def _warn(state: PluginState) -> None:
+    warnings.warn(
+        f"plugin {state.name!r} of {state.package} {state.version} is left out: {state.state}\n"
+        f"Update or uninstall it, or set {DISABLE}={state.name}.",
+        PluginWarning,
+        stacklevel=2,
+    )

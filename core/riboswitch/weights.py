@@ -1,0 +1,155 @@
+"""Canonical weights: from a checkpoint through its layout's table, or from a seed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from zlib import crc32
+
+import numpy as np
+from attrs import evolve
+
+from riboswitch.architecture import Architecture
+from riboswitch.errors import CheckpointError
+from riboswitch.interfaces import Array, Checkpoint, Description, Layout, Rule, Tensor, Weights
+
+
+class LazyWeights(Mapping[str, Array]):
+    """Arrays by canonical name, each made when asked for and not kept."""
+
+    def __init__(self, names: Mapping[str, tuple[int, ...]], make: Callable[[str], Array]) -> None:
+        self._names, self._make = names, make
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._make(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def random_weights(architecture: Architecture, seed: int) -> Weights:
+    """Draw float32 weights that depend on the seed and each weight's name and shape alone.
+
+    Matrices are normal with a standard deviation of 0.02; LayerNorms and beta are 1, biases 0.
+    """
+    shapes = architecture.parameter_shapes()
+
+    def make(name: str) -> Array:
+        if "norm" in name and name.endswith("weight") or name.endswith("beta"):
+            return np.ones(shapes[name], np.float32)
+        if name.endswith("bias"):
+            return np.zeros(shapes[name], np.float32)
+        generator = np.random.Generator(np.random.Philox(key=[seed, crc32(name.encode())]))
+        return generator.standard_normal(shapes[name], np.float32) * np.float32(0.02)
+
+    return LazyWeights(shapes, make)
+
+
+def recognise(
+    checkpoint: Checkpoint, layouts: Mapping[str, Layout]
+) -> tuple[Layout, Checkpoint, Description]:
+    """Find the layout of a checkpoint by its content.
+
+    Returns:
+        The layout, the checkpoint with plain names, and what it says of its model.
+
+    Raises:
+        CheckpointError: No layout knows it.
+    """
+    for layout in layouts.values():
+        plain = evolve(checkpoint, tensors=_plain(checkpoint, layout))
+        if description := layout.describe(plain):
+            return layout, plain, description
+    shown = ", ".join(list(checkpoint.tensors)[:3]) or "none"
+    raise CheckpointError(
+        f"{checkpoint.path}: no known layout has these tensors: {shown}…\n"
+        f"Known layouts: {', '.join(layouts)}"
+    )
+
+
+def checkpoint_weights(
+    checkpoint: Checkpoint, layout: Layout, architecture: Architecture
+) -> Weights:
+    """Map a checkpoint with plain names to canonical weights, checked name by name.
+
+    Raises:
+        CheckpointError: A tensor is missing, unexpected or misshapen; it is named.
+    """
+    rules = expand(layout.rules(architecture, checkpoint), architecture)
+    shapes = architecture.parameter_shapes()
+    if unruled := shapes.keys() - rules.keys():
+        raise CheckpointError(f"The layout {layout.name!r} cannot hold {_some(unruled)}.")
+    _check_names(checkpoint, layout, {rules[name].file for name in shapes})
+    for name, shape in shapes.items():
+        _check_shape(checkpoint, rules[name], shape)
+
+    def make(name: str) -> Array:
+        return _apply(rules[name], checkpoint.tensors[rules[name].file]).reshape(shapes[name])
+
+    return LazyWeights(shapes, make)
+
+
+def expand(rules: object, architecture: Architecture) -> dict[str, Rule]:
+    """Write out the rules of every layer, by canonical name."""
+    table: dict[str, Rule] = {}
+    for rule in rules:  # type: ignore[attr-defined]
+        layers = range(architecture.num_layers) if "{i}" in rule.canonical else range(1)
+        for i in layers:
+            name = rule.canonical.replace("{i}", str(i))
+            table[name] = evolve(rule, canonical=name, file=rule.file.replace("{i}", str(i)))
+    return table
+
+
+def _plain(checkpoint: Checkpoint, layout: Layout) -> dict[str, Tensor]:
+    return {layout.plain(name): tensor for name, tensor in checkpoint.tensors.items()}
+
+
+def _check_names(checkpoint: Checkpoint, layout: Layout, wanted: set[str]) -> None:
+    ignored = re.compile("|".join(layout.ignored) or r"(?!)")
+    if lacking := wanted - checkpoint.tensors.keys():
+        raise CheckpointError(
+            f"{checkpoint.path} ({layout.name} layout) lacks {_some(lacking)}.\n"
+            "It is incomplete, or another architecture's: nothing is filled in at random."
+        )
+    extra = {n for n in checkpoint.tensors.keys() - wanted if not ignored.search(n)}
+    if extra:
+        raise CheckpointError(
+            f"{checkpoint.path} ({layout.name} layout) has tensors that the model does not know: "
+            f"{_some(extra)}.\nIt is another architecture's."
+        )
+
+
+def _check_shape(checkpoint: Checkpoint, rule: Rule, shape: tuple[int, ...]) -> None:
+    found = checkpoint.tensors[rule.file].shape
+    expected = shape[::-1] if rule.transpose else shape
+    if rule.part:
+        expected = (expected[0] * rule.part[1], *expected[1:])
+    if found != expected and not (np.prod(found) == np.prod(expected) == 1):
+        raise CheckpointError(
+            f"{checkpoint.path}: {rule.file} has the shape {found}, where the model has "
+            f"{expected}.\nIt is another architecture's; architecture={{…}} can override sizes."
+        )
+
+
+def _apply(rule: Rule, tensor: Tensor) -> Array:
+    array = tensor.read()
+    if rule.transpose:
+        array = array.T
+    if rule.part:
+        k, n = rule.part
+        rows = len(array) // n
+        array = array[k * rows : (k + 1) * rows]
+    if rule.zero_row is not None:
+        array = np.array(array)
+        array[rule.zero_row] = 0
+    return array
+
+
+def _some(names: set[str] | frozenset[str]) -> str:
+    shown = sorted(names)[:3]
+    return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

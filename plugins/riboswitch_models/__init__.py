@@ -1,0 +1,1 @@
+"""The model families as data: architectures, alphabets, where the weights are."""

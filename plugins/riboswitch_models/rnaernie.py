@@ -1,0 +1,62 @@
+"""RNAErnie: an ERNIE-style encoder, post-LayerNorm, ReLU, with prompts for the type of RNA.
+
+Source: Wang et al. 2024, Nature Machine Intelligence 6:548; github.com/CatIIIIIIII/RNAErnie.
+"""
+
+from __future__ import annotations
+
+from riboswitch.alphabet import Alphabet
+from riboswitch.architecture import Architecture
+from riboswitch.interfaces import ModelEntry, Released
+
+TYPES = tuple(
+    """
+    RNaseMRPRNA RNasePRNA SRPRNA YRNA antisenseRNA autocatalyticallysplicedintron guideRNA
+    hammerheadribozyme lncRNA miRNA miscRNA ncRNA other piRNA premiRNA precursorRNA rRNA
+    ribozyme sRNA scRNA scaRNA siRNA snRNA snoRNA tRNA telomeraseRNA tmRNA vaultRNA
+    """.split()
+)
+
+ALPHABET = Alphabet(
+    tokens=("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEL]", "[IND]", *TYPES, *"ATCG"),
+    cls="[CLS]",
+    pad="[PAD]",
+    eos="[SEP]",
+    unk="[UNK]",
+    mask="[MASK]",
+    ind="[IND]",
+    types=TYPES,
+)
+
+MODELS = (
+    ModelEntry(
+        name="rnaernie",
+        family="rnaernie",
+        architecture=Architecture(
+            vocab_size=len(ALPHABET),
+            hidden_size=768,
+            num_layers=12,
+            num_heads=12,
+            feed_forward_size=3072,
+            max_positions=513,
+            token_types=2,
+            embedding_norm=True,
+            norm="post",
+            norm_eps=1e-12,
+            final_norm=False,
+            activation="relu",
+            mask_id=ALPHABET.mask_id,
+            pooler=True,
+            lm_activation="relu",
+        ),
+        alphabet=ALPHABET,
+        licence="none stated for the weights (the repository is MIT)",
+        source="Wang et al. 2024, Nature Machine Intelligence 6:548",
+        released=Released(
+            url="https://github.com/CatIIIIIIII/RNAErnie",
+            filename="BERT,ERNIE,MOTIF,PROMPT",
+            note="Fetch the folder with a browser",
+        ),
+        max_residues=510,
+    ),
+)

@@ -1,0 +1,46 @@
+"""`NumpyBackend`: what NumPy can do here, and how to keep it on one core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from riboswitch.architecture import Architecture
+from riboswitch.interfaces import Weights
+from riboswitch_numpy.backbone import NumpyBackbone
+
+
+class NumpyBackend:
+    """NumPy on the CPU, in float32 or float64."""
+
+    name = "numpy"
+
+    @property
+    def version(self) -> str:
+        """NumPy's version."""
+        return f"numpy {np.__version__}"
+
+    def devices(self) -> tuple[str, ...]:
+        """The CPU."""
+        return ("cpu",)
+
+    def dtypes(self, device: str) -> tuple[str, ...]:
+        """NumPy has no bfloat16, and its float16 is slower than float32."""
+        del device
+        return ("float32", "float64")
+
+    def build(
+        self, architecture: Architecture, weights: Weights, *, device: str, dtype: str
+    ) -> NumpyBackbone:
+        """Read the weights into an encoder."""
+        del device
+        return NumpyBackbone(architecture, weights, np.dtype(dtype))
+
+    @contextmanager
+    def single_thread(self) -> Iterator[None]:
+        """Keep BLAS on one core."""
+        with threadpool_limits(1, "blas"):
+            yield

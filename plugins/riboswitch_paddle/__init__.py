@@ -1,0 +1,1 @@
+"""The Paddle backend: one `paddle.nn.Layer` for any architecture."""

@@ -1,0 +1,1 @@
+"""The PyTorch backend: one `torch.nn.Module` for any architecture."""
