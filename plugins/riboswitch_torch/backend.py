@@ -1,0 +1,52 @@
+"""`TorchBackend`: what PyTorch can do here, and how to keep it on one core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from riboswitch.architecture import Architecture
+from riboswitch.interfaces import Weights
+from riboswitch_torch.backbone import Encoder, TorchBackbone
+
+
+class TorchBackend:
+    """PyTorch on the CPU or a GPU."""
+
+    name = "torch"
+
+    @property
+    def version(self) -> str:
+        """PyTorch's version."""
+        return f"torch {torch.__version__}"
+
+    def devices(self) -> tuple[str, ...]:
+        """CUDA first, then Apple's GPU, then the CPU."""
+        cuda = tuple(f"cuda:{i}" for i in range(torch.cuda.device_count()))
+        mps = ("mps",) if torch.backends.mps.is_available() else ()
+        return (*(("cuda", *cuda) if cuda else ()), *mps, "cpu")
+
+    def dtypes(self, device: str) -> tuple[str, ...]:
+        """All of them, but for float64 on Apple's GPU."""
+        return ("float32", "bfloat16", "float16", *(() if device == "mps" else ("float64",)))
+
+    def build(
+        self, architecture: Architecture, weights: Weights, *, device: str, dtype: str
+    ) -> TorchBackbone:
+        """Make the module without memory, then give it each weight in turn."""
+        with torch.device("meta"):
+            encoder = Encoder(architecture)
+        encoder.load_canonical(weights, torch.device(device), getattr(torch, dtype))
+        return TorchBackbone(encoder.eval().requires_grad_(False))
+
+    @contextmanager
+    def single_thread(self) -> Iterator[None]:
+        """Keep each operator on one core."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
