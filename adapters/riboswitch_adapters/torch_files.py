@@ -10,8 +10,8 @@ from attrs import define, field
 
 from riboswitch_adapters.lazy import LazyTensor, Storage, itemsize
 from riboswitch_adapters.mapped import map_file, reading, refusal
-from riboswitch_adapters.pickle_values import TypedStorage
 from riboswitch_adapters.pickle_machine import FindStorage
+from riboswitch_adapters.pickle_values import Ledger, TypedStorage
 from riboswitch_adapters.pickles import read_first, read_pickle
 from riboswitch_adapters.safetensors_files import (
     MAX_HEADER,
@@ -116,7 +116,7 @@ def _zipped(data: memoryview, where: str) -> tuple[object, dict[str, str]]:
         raise refusal(f"data.pkl has {entry.size} bytes; {_MAX_PICKLE} are allowed")
     storages = _zip_storages(data, where, prefix, found)
     content = entry.checked(data)
-    return read_pickle(content, storages=storages, where=where, file_size=len(data)), {}
+    return read_pickle(content, storages=storages, ledger=Ledger.of(where, len(data))), {}
 
 
 def _prefix(found: dict[str, Entry]) -> str:
@@ -129,7 +129,9 @@ def _prefix(found: dict[str, Entry]) -> str:
     return prefix
 
 
-def _zip_storages(data: memoryview, where: str, prefix: str, found: dict[str, Entry]) -> FindStorage:
+def _zip_storages(
+    data: memoryview, where: str, prefix: str, found: dict[str, Entry]
+) -> FindStorage:
     known: dict[str, Storage] = {}
 
     def find(key: str, dtype: str, count: int) -> TypedStorage:
@@ -173,22 +175,23 @@ class _Legacy:
 
 
 def _legacy(data: memoryview, where: str) -> tuple[object, dict[str, str]]:
-    magic, at = read_first(data, 0)
-    version, at = read_first(data, at)
-    system, at = read_first(data, at)
+    ledger = Ledger.of(where, len(data))
+    magic, at = read_first(data, 0, ledger=ledger)
+    version, at = read_first(data, at, ledger=ledger)
+    system, at = read_first(data, at, ledger=ledger)
     little = isinstance(system, dict) and system.get("little_endian") is True
     if magic != _MAGIC or version != 1001 or not little:
         raise refusal("the legacy header is not that of a little-endian file of version 1001")
     storages = _Legacy(where)
-    tree, end = read_first(data, at, storages=storages.find, where=where)
+    tree, end = read_first(data, at, storages=storages.find, ledger=ledger)
     if end - at > _MAX_PICKLE:
         raise refusal(f"the pickle has {end - at} bytes; {_MAX_PICKLE} are allowed")
-    _place_all(storages, data, end)
+    _place_all(storages, data, end, ledger)
     return tree, {}
 
 
-def _place_all(storages: _Legacy, data: memoryview, at: int) -> None:
-    keys, at = read_first(data, at)
+def _place_all(storages: _Legacy, data: memoryview, at: int, ledger: Ledger) -> None:
+    keys, at = read_first(data, at, ledger=ledger)
     if type(keys) is not list:
         raise refusal("the list of storages is missing")
     for key in keys:
@@ -198,7 +201,7 @@ def _place_all(storages: _Legacy, data: memoryview, at: int) -> None:
 
 
 def _paddle(data: memoryview, where: str) -> tuple[dict[str, Any], dict[str, str]]:
-    tree: Any = read_pickle(data, where=where)
+    tree: Any = read_pickle(data, ledger=Ledger.of(where, len(data)))
     if _is_named(tree):
         tree = {tree[0]: tree[1]}
     if type(tree) is not dict:

@@ -17,12 +17,14 @@ from riboswitch.errors import (
 from riboswitch.hookspecs import impl
 from riboswitch.model import Model, load, models
 from riboswitch.output import Fill, Output
+from riboswitch.store import Embeddings, open_embeddings
 
 __all__ = [
     "Alphabet",
     "Architecture",
     "BackendError",
     "CheckpointError",
+    "Embeddings",
     "Fill",
     "Model",
     "Output",
@@ -37,4 +39,5 @@ __all__ = [
     "impl",
     "load",
     "models",
+    "open_embeddings",
 ]

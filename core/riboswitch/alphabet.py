@@ -20,7 +20,7 @@ LETTERS = frozenset("ACGTUIRYKMSWBDHVNX-.*|?")
 
 _SYNONYMS = {"X": "N", ".": "-"}
 _MASK, _UNKNOWN = "\x01", "\x02"
-_WRITTEN = re.compile(r"<(mask|unk)>|[^\x00-\x7f]")
+_WRITTEN = re.compile(r"<(mask|unk)>|[^ -~]")
 
 
 @frozen(kw_only=True)
@@ -177,7 +177,7 @@ class Alphabet:
 
     def _plain(self, sequence: str) -> str:
         """Upper-case ASCII text, one character for each letter, mask and unknown included."""
-        if "<" not in sequence and sequence.isascii():
+        if "<" not in sequence and sequence.isascii() and sequence.isprintable():
             return sequence.upper()
         width = self.k if self.stride > 1 else 1
         marks = {"<mask>": _MASK * width, "<unk>": _UNKNOWN * width}
@@ -268,13 +268,16 @@ class Alphabet:
         return "<mask>" if token == self.mask else "<unk>"
 
     def _merge(self, tokens: list[str]) -> str:
-        """Join overlapping words; a letter that no known word tells is masked or unknown."""
+        """Join overlapping words; a letter that no known word tells is unknown or masked.
+
+        Unknown words come first: a letter that one of them holds is no mask.
+        """
         length = len(tokens) + self.k - 1 if tokens else 0
         letters = [""] * length
         for place, token in enumerate(tokens):
             if token in self.words:
                 letters[place : place + self.k] = self.to_rna(token)
-        for place, token in enumerate(tokens):
+        for place, token in sorted(enumerate(tokens), key=lambda pair: pair[1] == self.mask):
             missing = [i for i in range(place, place + self.k) if not letters[i]]
             if token not in self.words and missing:
                 for i in missing:

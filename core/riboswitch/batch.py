@@ -94,7 +94,7 @@ class TokenBatch:
         lengths = self.lengths
         cuts = np.flatnonzero(np.diff(lengths)) + 1
         firsts = [0, *cuts.tolist()] if len(lengths) else []
-        ends = [*firsts[1:], len(lengths)]
+        ends = [*firsts[1:], len(lengths)] if firsts else []
         return [
             Group(a, b - a, int(lengths[a]), int(self.offsets[a]))
             for a, b in zip(firsts, ends, strict=True)

@@ -26,6 +26,12 @@ class SequenceError(RiboswitchError, ValueError):
     """Sequences that cannot be read or that the model cannot take."""
 
 
+class RecordsFailedError(SequenceError):
+    """Some records cannot be computed, and it was asked that all be, or none can."""
+
+    exit_code = 3
+
+
 class CheckpointError(RiboswitchError):
     """A file that is no checkpoint, is damaged, is hostile or does not fit the model."""
 

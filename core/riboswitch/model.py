@@ -201,6 +201,22 @@ class Model:
         plain = [(alphabet.to_rna(w), float(scores[alphabet.index[w]])) for w in words]
         return [Fill(w, p, sequence.replace("<mask>", w)) for w, p in plain]
 
+    def embed_exactly(
+        self,
+        sequences: Sequence[str],
+        *,
+        pool: str | None = None,
+        layer: int = -1,
+        window: int | None = None,
+        prompt: str | None = None,
+    ) -> list[Array]:
+        """Like `embed`, for bulk work: unchecked, and the bits do not depend on the cores.
+
+        Returns:
+            For each sequence a float32 array (L, D), or (D,) with `pool`.
+        """
+        return self._embed(sequences, pool, layer, window, prompt, exact=True)
+
     def _embed(
         self,
         sequences: Sequence[str],
@@ -211,7 +227,6 @@ class Model:
         *,
         exact: bool,
     ) -> list[Array]:
-        """`embed` without checks; `exact` makes the bits independent of the cores in use."""
         pieces = [p for i, s in enumerate(sequences) for p in cut(i, len(s), window, self.alphabet)]
         tokens = self.alphabet.encode(
             [sequences[p.sequence][p.start : p.stop] for p in pieces], prompt=prompt

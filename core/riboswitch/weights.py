@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from zlib import crc32
@@ -153,3 +154,13 @@ def _apply(rule: Rule, tensor: Tensor) -> Array:
 def _some(names: set[str] | frozenset[str]) -> str:
     shown = sorted(names)[:3]
     return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def weights_hash(weights: Weights) -> str:
+    """SHA-256 over names, shapes and float32 numbers: the same for the same model in any layout."""
+    digest = hashlib.sha256()
+    for name in weights:
+        array = np.ascontiguousarray(weights[name], "<f4")
+        digest.update(f"{name}{array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()

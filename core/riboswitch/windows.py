@@ -70,4 +70,6 @@ def pool_rows(rows: Array, pool: str | None) -> Array:
     """Return rows (L, D), or their mean or maximum (D,); sums are taken in float64."""
     if pool is None:
         return rows
-    return rows.mean(axis=0, dtype=np.float64) if pool == "mean" else rows.max(axis=0)
+    if pool == "max":
+        return rows.max(axis=0)
+    return rows.mean(axis=0, dtype=np.float64).astype(rows.dtype)

@@ -1,0 +1,102 @@
+"""Open a checkpoint's file or folder: tensors by name, what is said of the architecture."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from riboswitch.errors import CheckpointError
+from riboswitch.interfaces import Checkpoint, Tensor
+from riboswitch_adapters.lazy import LazyTensor
+from riboswitch_adapters.mapped import CURE
+from riboswitch_adapters.torch_files import read_file
+
+WEIGHTS = ("model.safetensors", "model_state.pdparams", "pytorch_model.bin")
+CONFIGS = ("config.json", "model_config.json")
+_SHARDED = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_VOCABULARY = re.compile(r"vocab(_\d+MER)?\.txt")
+_STATES = ("model", "state_dict", "model_state_dict")
+_MAX_TEXT = 1 << 20
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Open a file, or a folder that holds one with its config.
+
+    Raises:
+        CheckpointError: It is not there, no checkpoint, damaged or hostile.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist.\nGive the path of a file or folder.")
+    file = _weights_file(path) if path.is_dir() else path
+    container, tree, _ = read_file(file)
+    state, arguments = _state(tree, file)
+    folder = file.parent if file.name in WEIGHTS else None
+    return Checkpoint(
+        path=str(path),
+        container=container,
+        tensors=state,
+        config={**arguments, **(_config(folder) if folder else {})},
+        vocabulary=_vocabulary(folder) if folder else None,
+    )
+
+
+def _weights_file(folder: Path) -> Path:
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    if any((folder / name).exists() for name in _SHARDED):
+        raise CheckpointError(
+            f"{folder} holds a checkpoint in several shards, which is not supported.\n"
+            "Save it in one file."
+        )
+    raise CheckpointError(f"{folder} holds no checkpoint.\nIt would be: {', '.join(WEIGHTS)}")
+
+
+def _state(tree: object, file: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    """Find the dict of tensors, at the top or under a usual name, and the arguments beside it."""
+    if not isinstance(tree, dict):
+        raise CheckpointError(f"{file} holds no named tensors.\n{CURE}")
+    for key in _STATES:
+        if isinstance(tree.get(key), dict):
+            arguments = tree.get("args")
+            return _named(tree[key], file), arguments if isinstance(arguments, dict) else {}
+    return _named(tree, file), {}
+
+
+def _named(state: Mapping[Any, Any], file: Path) -> dict[str, Tensor]:
+    """Tensors with their names; a name with anything but text is refused."""
+    if not all(isinstance(name, str) for name in state):
+        raise CheckpointError(f"{file}: a tensor's name is not text.\n{CURE}")
+    return {name: value for name, value in state.items() if isinstance(value, LazyTensor)}
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    for path in (folder / name for name in CONFIGS):
+        if not path.is_file():
+            continue
+        try:
+            found = json.loads(_text(path))
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path} is no JSON: {error}\n{CURE}") from error
+        if not isinstance(found, dict):
+            raise CheckpointError(f"{path} is no JSON object.\n{CURE}")
+        return found
+    return {}
+
+
+def _vocabulary(folder: Path) -> tuple[str, ...] | None:
+    """One token a line, where exactly one vocabulary lies beside the weights."""
+    found = [p for p in sorted(folder.glob("vocab*.txt")) if _VOCABULARY.fullmatch(p.name)]
+    return tuple(_text(found[0]).split()) if len(found) == 1 else None
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > _MAX_TEXT:
+            raise CheckpointError(f"{path} is too long to be what its name says.\n{CURE}")
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}\n{CURE}") from error

@@ -1,0 +1,127 @@
+"""`riboswitch embed`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from riboswitch.cli.options import add_command, add_model_options, load_arguments
+from riboswitch.cli.progress import Bar
+
+_EXAMPLES = """  riboswitch embed trna.fasta -o trna.emb --model rnafm
+  riboswitch embed reads.fastq.gz -o reads.npz --pool mean --weights rinalmo_micro_pretrained.pt
+  zcat many.fa.gz | riboswitch embed - -o many.emb --model rnaernie --prompt tRNA --window 500
+  riboswitch embed trna.fasta -o t.npz --pool mean --model rinalmo-nano --weights random --dry-run"""
+
+
+def add_parsers(commands: Any) -> None:
+    """Add the command."""
+    parser = add_command(commands, "embed", "Embed every sequence of a FASTA or FASTQ file.", _EXAMPLES)
+    parser.add_argument("input", metavar="IN", help="FASTA or FASTQ, also .gz; - for stdin")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        required=True,
+        help="a folder; with --pool a file, .npz or .parquet",
+    )
+    parser.add_argument("--pool", choices=("mean", "max", "cls"), help="one vector of each sequence")
+    parser.add_argument("--layer", metavar="N", type=int, default=-1, help="0 the embedding, -1 the last layer")
+    parser.add_argument("--window", metavar="L", type=int, help="cut longer sequences into overlapping pieces of L residues")
+    parser.add_argument("--prompt", metavar="TYPE", help="announce a type of RNA (rnaernie)")
+    add_model_options(parser)
+    job = parser.add_argument_group("job")
+    job.add_argument("--workers", metavar="N", type=int, default=1, help="processes that share the cores")
+    job.add_argument("--chunk-residues", metavar="N", type=int, default=16384, help="residues computed and written at a time")
+    job.add_argument("--strict", action="store_true", help="compute nothing when a record is bad")
+    job.add_argument("--overwrite", action="store_true", help="replace an earlier result")
+    job.add_argument("--dry-run", action="store_true", help="say what it would take, and stop")
+    job.add_argument("--json", action="store_true", help="print a summary for programs")
+    job.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Embed, and say what was done."""
+    from riboswitch.jobs.embed import Request, embed_file
+    from riboswitch.jobs.estimate import estimate
+
+    request = Request(
+        source=arguments.input,
+        output=arguments.output,
+        load=load_arguments(arguments),
+        pool=arguments.pool,
+        layer=arguments.layer,
+        window=arguments.window,
+        prompt=arguments.prompt,
+        chunk_residues=arguments.chunk_residues,
+        workers=arguments.workers,
+        strict=arguments.strict,
+        overwrite=arguments.overwrite,
+    )
+    if arguments.dry_run:
+        found = estimate(request)
+        print(json.dumps(attrs.asdict(found)) if arguments.json else found.text())
+        return 3 if found.failed else 0
+    say = _Quiet() if arguments.quiet else _Say()
+    if arguments.weights == "random":
+        say("warning: the weights are random; the embeddings mean nothing")
+    with Bar(shown=not arguments.quiet) as bar:
+        result = embed_file(request, bar)
+    summary = summarise(result, request)
+    if unknown := _unknown(summary):
+        say(f"warning: {unknown}")
+    if result.failures:
+        say(f"{summary['failed']} records failed: see {result.failures}")
+    say(_line(summary))
+    if arguments.json:
+        print(json.dumps(summary))
+    return 3 if summary["failed"] else 0
+
+
+def summarise(result: Any, request: Any) -> dict[str, Any]:
+    """The summary that `--json` prints."""
+    keys = ("model", "licence", "backend", "framework", "device", "dtype", "weights")
+    keys += ("weights_sha256", "records_sha256", "unknown", "pool", "riboswitch")
+    return {
+        "version": 1,
+        "output": str(request.output),
+        "records": result.plan.records + result.plan.failed,
+        "written": result.plan.records,
+        "failed": result.plan.failed,
+        "failures": str(result.failures) if result.failures else None,
+        "residues": result.plan.residues,
+        "computed_residues": result.computed_residues,
+        "seconds": round(result.seconds, 3),
+        **{key: result.manifest[key] for key in keys},
+    }
+
+
+def _unknown(summary: Mapping[str, Any]) -> str | None:
+    unknown: Mapping[str, int] = summary["unknown"]
+    shown = ", ".join(f"{word!a} {count}" for word, count in list(unknown.items())[:8])
+    return f"{sum(unknown.values())} words became unknown: {shown}" if unknown else None
+
+
+def _line(summary: Mapping[str, Any]) -> str:
+    speed = summary["computed_residues"] / max(summary["seconds"], 1e-9)
+    return (
+        f"{summary['written']} of {summary['records']} records, {summary['residues']} residues "
+        f"by {summary['model']} on {summary['backend']} into {summary['output']} "
+        f"in {summary['seconds']:.1f} s ({speed:.0f} residues/s)"
+    )
+
+
+class _Say:
+    def __call__(self, message: str) -> None:
+        print(f"riboswitch: {message}", file=sys.stderr)
+
+
+class _Quiet(_Say):
+    def __call__(self, message: str) -> None:
+        pass

@@ -1,0 +1,133 @@
+"""`riboswitch models`, `plugins` and `doctor`: what is here."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from typing import Any
+
+from riboswitch._version import __version__
+from riboswitch.cli.options import add_command
+from riboswitch.errors import RiboswitchError
+
+_JSON = "print JSON"
+
+
+def add_parsers(commands: Any) -> None:
+    """Add the three commands."""
+    for name, summary, run in (
+        ("models", "List the models that can be loaded.", models),
+        ("plugins", "List the installed plugins and their state.", plugins),
+        ("doctor", "Say what is installed, and what to install for the rest.", doctor),
+    ):
+        parser = add_command(commands, name, summary, f"  riboswitch {name}\n  riboswitch {name} --json")
+        parser.add_argument("--json", action="store_true", help=_JSON)
+        parser.set_defaults(run=run)
+
+
+def models(arguments: argparse.Namespace) -> int:
+    """A line for each model."""
+    from riboswitch.model import max_residues
+    from riboswitch.registry import registry
+
+    rows = [
+        {
+            "name": entry.name,
+            "parameters": entry.architecture.num_parameters(),
+            "hidden_size": entry.architecture.hidden_size,
+            "layers": entry.architecture.num_layers,
+            "max_residues": max_residues(entry),
+            "weights": entry.released.url if entry.released else None,
+            "licence": entry.licence,
+        }
+        for entry in registry().models.values()
+    ]
+    titles = ("model", "parameters", "size", "layers", "longest", "released weights", "licence")
+    return _show(arguments, "models", rows, titles)
+
+
+def plugins(arguments: argparse.Namespace) -> int:
+    """A line for each plugin."""
+    from riboswitch.registry import registry
+
+    reg = registry()
+    reg.manager, reg.backends, reg.models, reg.layouts  # noqa: B018  # each may report a plugin
+    rows = [
+        {
+            "name": state.name,
+            "package": state.package,
+            "version": state.version,
+            "hooks": ", ".join(sorted(state.hooks)),
+            "state": state.state,
+        }
+        for state in reg.plugins
+    ]
+    return _show(arguments, "plugins", rows, ("plugin", "package", "version", "hooks", "state"))
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """What works here, which backend `auto` takes, and how to get the others."""
+    from riboswitch.registry import missing, registry
+
+    reg = registry()
+    rows = [_examine(entry.name, missing(entry), entry.install) for entry in reg.backends.values()]
+    auto = next((row["name"] for row in rows if row["state"] == "works"), None)
+    if arguments.json:
+        print(json.dumps({"version": 1, "auto": auto, "backends": rows, **_system()}))
+        return 0
+    for key, value in _system().items():
+        print(f"{key:<11}{value}")
+    print(f"{'auto':<11}backend {auto}\n")
+    _table(rows, ("backend", "state", "framework", "devices", "dtypes", "cure"))
+    return 0
+
+
+def _system() -> dict[str, str]:
+    from riboswitch.released import cache_folder
+
+    return {
+        "riboswitch": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cache": str(cache_folder()),
+    }
+
+
+def _examine(name: str, lacking: list[str], install: str) -> dict[str, str]:
+    from riboswitch.registry import registry
+
+    row = {"name": name, "state": "not installed", "framework": "", "devices": "", "dtypes": ""}
+    if lacking:
+        return {**row, "cure": install}
+    try:
+        backend = registry().backend(name)
+        devices = backend.devices()
+    except RiboswitchError as error:
+        return {**row, "state": "broken", "cure": str(error).replace("\n", " ")}
+    return {
+        "name": name,
+        "state": "works",
+        "framework": backend.version,
+        "devices": ", ".join(devices),
+        "dtypes": ", ".join(backend.dtypes(devices[0])),
+        "cure": "",
+    }
+
+
+def _show(
+    arguments: argparse.Namespace, key: str, rows: list[dict[str, Any]], titles: tuple[str, ...]
+) -> int:
+    if arguments.json:
+        print(json.dumps({"version": 1, key: rows}))
+    else:
+        _table(rows, titles)
+    return 0
+
+
+def _table(rows: list[dict[str, Any]], titles: tuple[str, ...]) -> None:
+    """Columns as wide as their widest cell; None is a dash."""
+    cells = [titles, *(tuple("-" if v is None else str(v) for v in row.values()) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        print("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())

@@ -1,0 +1,40 @@
+"""A bar on a terminal, nothing elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any
+
+from riboswitch.jobs.plan import Plan
+
+
+class Bar:
+    """Shows residues, residues/s and the time left, on stderr when it is a terminal."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self.shown = shown and sys.stderr.isatty()
+        self._bar: Any = None
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, plan: Plan, done: int) -> None:
+        """Show that so many residues of the plan are done."""
+        if not self.shown:
+            return
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=plan.residues, initial=done, unit=" residues", unit_scale=True)
+        else:
+            self._bar.update(done - self._bar.n)

@@ -1,0 +1,107 @@
+"""What a job would take, said before it is begun."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from attrs import frozen
+
+from riboswitch.jobs.embed import Request, check_output, make_settings
+from riboswitch.jobs.plan import survey
+from riboswitch.model import BATCH_TOKENS, GPU_BATCH_TOKENS, Model, load, num_cores
+
+
+@frozen(kw_only=True)
+class Estimate:
+    """Sizes in bytes, time in seconds; `padding` is the share of computed tokens."""
+
+    records: int
+    failed: int
+    residues: int
+    tokens: int
+    padding: float
+    chunks: int
+    memory: int
+    disk: int
+    seconds: float
+    residues_per_second: float
+
+    def text(self) -> str:
+        """Some lines for people."""
+        return (
+            f"records   {self.records} to embed, {self.failed} that cannot be\n"
+            f"residues  {self.residues} in {self.chunks} chunks\n"
+            f"tokens    {self.tokens}, {self.padding:.1%} padding\n"
+            f"memory    about {_bytes(self.memory)}\n"
+            f"disk      about {_bytes(self.disk)}\n"
+            f"time      about {_time(self.seconds)} at {self.residues_per_second:.0f} residues/s"
+        )
+
+
+def estimate(request: Request) -> Estimate:
+    """Read and check the input and time the model on one made-up batch; writes nothing.
+
+    Raises:
+        UsageError: The arguments cannot be right.
+        SequenceError: The input cannot be read.
+    """
+    check_output(request)
+    model = load(**request.load)
+    found = survey(request.source, make_settings(request, model), model.entry)
+    speed = _speed(model, request)
+    width = 4 * model.architecture.hidden_size
+    rows = found.records if request.pool else found.residues
+    return Estimate(
+        records=found.records,
+        failed=found.failed,
+        residues=found.residues,
+        tokens=found.tokens,
+        padding=0.0,  # runs of equal length share a kernel call, so nothing is padded
+        chunks=len(found.chunks),
+        memory=_memory(model, request),
+        disk=rows * width * (2 if request.pool else 1),
+        seconds=found.residues / speed,
+        residues_per_second=speed,
+    )
+
+
+def _speed(model: Model, request: Request) -> float:
+    """Residues per second on batches like the job's, after one to warm up."""
+    length = min(400, request.window or 400, (model.architecture.max_tokens or 400) - 4)
+    length -= length % model.alphabet.stride
+    letters = np.random.default_rng(0).choice(list("ACGU"), length)
+    cores = num_cores() if model.device == "cpu" else 8
+    sequences = ["".join(letters)] * (2 * cores)
+    model.embed_exactly(sequences[:1])
+    start = time.perf_counter()
+    model.embed_exactly(sequences, pool=request.pool, layer=request.layer)
+    return length * len(sequences) / (time.perf_counter() - start)
+
+
+def _memory(model: Model, request: Request) -> int:
+    """Weights, the activations of the batches at work, and one chunk of output."""
+    a = model.architecture
+    size = {"float64": 8, "float32": 4}.get(model.dtype, 2)
+    budget = max(BATCH_TOKENS.get(model.device, GPU_BATCH_TOKENS), a.max_tokens or 0)
+    widths = 8 * a.hidden_size + 3 * a.feed_forward_size
+    kept = (a.num_layers + 1) * a.hidden_size if request.layer != -1 else 0
+    batches = num_cores() if model.device == "cpu" else 1
+    chunk = 2 * 4 * a.hidden_size * (request.chunk_residues + budget)
+    base = 100 << 20
+    workers = request.workers
+    return workers * (a.num_parameters() * size + chunk + base) + batches * budget * size * (widths + kept)
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,221 @@
+"""`plan`: read the input once, check every record, and cut it into chunks.
+
+The plan and the checked records lie in the job's work folder, so that a later process needs
+neither the input nor any memory of the earlier one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import attrs
+from attrs import define, field, frozen
+
+from riboswitch.errors import SequenceError
+from riboswitch.interfaces import ModelEntry
+from riboswitch.jobs.files import atomic, storage_errors, write
+from riboswitch.model import length_problem
+from riboswitch.sequences import Record, read_records, record_problem
+
+CHUNK_RESIDUES = 16384
+
+
+@frozen(kw_only=True)
+class Settings:
+    """What decides a result's numbers, apart from the records. Stands in the manifest."""
+
+    model: str
+    backend: str
+    framework: str
+    device: str
+    dtype: str
+    weights: str
+    weights_sha256: str
+    architecture: dict[str, Any]
+    licence: str
+    pool: str | None = None
+    layer: int = -1
+    window: int | None = None
+    prompt: str | None = None
+    chunk_residues: int = CHUNK_RESIDUES
+    riboswitch: str = ""
+
+
+@frozen(kw_only=True)
+class Chunk:
+    """Neighbouring records, and where they lie in the work folder's `records` file."""
+
+    number: int
+    records: int
+    residues: int
+    offset: int
+    size: int
+
+
+@define(kw_only=True)
+class Plan:
+    """All that a worker needs to know, and what was found in the input."""
+
+    settings: Settings
+    chunks: list[Chunk] = field(factory=list)
+    records: int = 0
+    residues: int = 0
+    tokens: int = 0
+    failed: int = 0
+    longest_id: int = 0
+    records_sha256: str = ""
+    unknown: dict[str, int] = field(factory=dict)
+    source: dict[str, Any] = field(factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write `plan.json`; a work folder without it has no plan."""
+        write(folder / "plan.json", json.dumps(attrs.asdict(self)).encode(), folder)
+
+    @classmethod
+    def read(cls, folder: Path) -> Plan | None:
+        """Read `plan.json`, or return None when there is none of this version."""
+        try:
+            found = json.loads((folder / "plan.json").read_bytes())
+            settings = Settings(**found.pop("settings"))
+            chunks = [Chunk(**chunk) for chunk in found.pop("chunks")]
+            return cls(settings=settings, chunks=chunks, **found)
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+
+def plan(source: str, settings: Settings, entry: ModelEntry, folder: Path) -> Plan:
+    """Read and check the input, and write the work folder.
+
+    Args:
+        source: A path or `-`.
+        settings: What to compute.
+        entry: The model.
+        folder: The work folder: gets `records`, `failed.tsv` and, last, `plan.json`.
+
+    Raises:
+        SequenceError: The input cannot be read, or has no record.
+    """
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    found = Plan(settings=settings, source=fingerprint(source))
+    with atomic(folder / "records", folder) as good, atomic(folder / "failed.tsv", folder) as bad:
+        bad.write(b"ordinal\tid\treason\n")
+        _read(source, entry, found, good, bad)
+    found.save(folder)
+    return found
+
+
+def survey(source: str, settings: Settings, entry: ModelEntry) -> Plan:
+    """Do all that `plan` does, but write nothing."""
+    found = Plan(settings=settings)
+    with _Nowhere() as nowhere:
+        _read(source, entry, found, nowhere, nowhere)
+    return found
+
+
+def fingerprint(source: str) -> dict[str, Any]:
+    """What tells cheaply whether an input is still the one that was planned."""
+    if source == "-":
+        return {"path": "-"}
+    try:
+        stat = Path(source).stat()
+    except OSError as error:
+        raise SequenceError(f"{source} cannot be read: {error.strerror}") from error
+    return {"path": str(Path(source).resolve()), "size": stat.st_size, "mtime": stat.st_mtime_ns}
+
+
+def chunk_records(folder: Path, chunk: Chunk) -> list[Record]:
+    """Read a chunk's records from the work folder."""
+    with (folder / "records").open("rb") as file:
+        file.seek(chunk.offset)
+        lines = file.read(chunk.size).splitlines()
+    return [Record(*json.loads(line)) for line in lines]
+
+
+def reason_to_fail(record: Record, settings: Settings, entry: ModelEntry) -> str | None:
+    """Say why a record cannot be computed; None when it can."""
+    return length_problem(
+        entry, len(record.sequence), settings.window, settings.prompt is not None
+    ) or record_problem(record, entry.alphabet)
+
+
+def _read(source: str, entry: ModelEntry, found: Plan, good: BinaryIO, bad: BinaryIO) -> None:
+    digest = hashlib.sha256()
+    cutter = _Cutter(found)
+    unknown: Counter[str] = Counter()
+    for record in read_records(source):
+        if reason := reason_to_fail(record, found.settings, entry):
+            found.failed += 1
+            bad.write(f"{record.ordinal}\t{_printable(record.id)}\t{reason}\n".encode())
+            continue
+        line = json.dumps(record, ensure_ascii=True).encode() + b"\n"
+        digest.update(line)
+        good.write(line)
+        unknown.update(entry.alphabet.unknown_words(record.sequence))
+        found.longest_id = max(found.longest_id, len(record.id))
+        found.tokens += entry.alphabet.num_tokens(
+            len(record.sequence), prompt=found.settings.prompt is not None
+        )
+        cutter.add(record, len(line))
+    cutter.close()
+    found.records_sha256 = digest.hexdigest()
+    found.unknown = dict(unknown.most_common())
+
+
+class _Cutter:
+    """Closes a chunk as soon as it has enough residues: a pure function of the records."""
+
+    def __init__(self, found: Plan) -> None:
+        self.plan = found
+        self.offset = self.records = self.residues = self.size = 0
+
+    def add(self, record: Record, size: int) -> None:
+        self.records += 1
+        self.residues += len(record.sequence)
+        self.size += size
+        if self.residues >= self.plan.settings.chunk_residues:
+            self.close()
+
+    def close(self) -> None:
+        if not self.records:
+            return
+        number = len(self.plan.chunks)
+        chunk = Chunk(
+            number=number,
+            records=self.records,
+            residues=self.residues,
+            offset=self.offset,
+            size=self.size,
+        )
+        self.plan.chunks.append(chunk)
+        self.plan.records += self.records
+        self.plan.residues += self.residues
+        self.offset += self.size
+        self.records = self.residues = self.size = 0
+
+
+class _Nowhere(BinaryIO):
+    """A file that keeps nothing."""
+
+    def __enter__(self) -> BinaryIO:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def write(self, data: Any) -> int:
+        return len(data)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(())
+
+
+def _printable(text: str) -> str:
+    """An id for a line of a table: no tabs, no line ends, not endless."""
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:200])
+    return shown + ("…" if len(text) > 200 else "")

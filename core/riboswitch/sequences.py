@@ -1,0 +1,113 @@
+"""FASTA and FASTQ in: plain or gzipped, from a file or stdin, one record at a time."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+from riboswitch.alphabet import LETTERS, Alphabet
+from riboswitch.errors import SequenceError
+
+MAX_ID = 1024
+"""Bytes of the longest id: a longer one is a header that swallowed its sequence."""
+
+
+class Record(NamedTuple):
+    """One sequence of a file: its number from 1, the header's first word, its letters."""
+
+    ordinal: int
+    id: str
+    sequence: str
+
+
+class _Parsed(NamedTuple):
+    name: str
+    sequence: str
+    qualities: str | None
+
+
+def read_records(source: str) -> Iterator[Record]:
+    """Read a FASTA or FASTQ file, recognised by its first letter.
+
+    Args:
+        source: A path, or `-` for stdin.
+
+    Raises:
+        SequenceError: The file cannot be opened or read to its end, has no record or no header.
+    """
+    count = 0
+    with _readable(source) as stream:
+        for count, record in enumerate(_parse(stream, source), 1):
+            words = record.name.split(maxsplit=1)
+            sequence = "".join(record.sequence.split())
+            yield Record(count, words[0] if words else "", sequence)
+    if not count:
+        raise SequenceError(f"{_shown(source)} has no records.\nIs it FASTA or FASTQ?")
+
+
+def record_problem(record: Record, alphabet: Alphabet) -> str | None:
+    """Say why a record is no RNA; None when it is."""
+    if len(record.id.encode(errors="replace")) > MAX_ID:
+        return f"its id has more than {MAX_ID} bytes: does its header lack a line end?"
+    if not record.id.isprintable():
+        return "its id has unprintable characters."
+    strange = Counter(record.sequence.upper())
+    for letter in LETTERS.union(*alphabet.words):
+        strange.pop(letter, None)
+    if strange:
+        shown = ", ".join(f"{c!a} {n}" for c, n in strange.most_common(5))
+        return f"it has letters that no RNA has: {shown}. Is it a protein?"
+    return None
+
+
+def _parse(stream: BinaryIO, source: str) -> Iterator[_Parsed]:
+    from dnaio import FastaReader, FastqReader
+
+    first = stream.peek(1)[:1] if isinstance(stream, io.BufferedReader) else b""
+    if first == b"@":
+        yield from (_Parsed(r.name, r.sequence, None) for r in FastqReader(stream))
+    elif first:
+        # Our own record class: dnaio's refuses letters that we want to name.
+        reader = FastaReader(stream, sequence_class=cast("type", _Parsed))
+        yield from cast("Iterator[_Parsed]", reader)
+
+
+@contextmanager
+def _readable(source: str) -> Iterator[BinaryIO]:
+    """Open a file, unpacked; whatever goes wrong while it is read is a `SequenceError`."""
+    from dnaio import FileFormatError
+
+    try:
+        with _open(source) as raw:
+            packed = raw.peek(2)[:2] == b"\x1f\x8b"
+            yield io.BufferedReader(gzip.GzipFile(fileobj=raw)) if packed else raw  # type: ignore[type-var]
+    except FileFormatError as error:
+        raise SequenceError(f"{_shown(source)} is no FASTA or FASTQ: {error}") from error
+    except UnicodeDecodeError as error:
+        raise SequenceError(f"{_shown(source)} is no text: {error}") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise SequenceError(
+            f"{_shown(source)} is a damaged or truncated gzip file: {error}\nFetch it again."
+        ) from error
+    except OSError as error:
+        raise SequenceError(f"{_shown(source)} cannot be read: {error}") from error
+
+
+@contextmanager
+def _open(source: str) -> Iterator[io.BufferedReader]:
+    if source == "-":
+        yield cast("io.BufferedReader", sys.stdin.buffer)
+        return
+    with Path(source).open("rb") as file:
+        yield file
+
+
+def _shown(source: str) -> str:
+    return "stdin" if source == "-" else source

@@ -1,0 +1,79 @@
+"""How Paddle is started and kept in hand: its import, its matrix products, its threads."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+
+GEMM = "MKL_DEBUG_CPU_TYPE"
+CPUS = Path("/proc/cpuinfo")
+
+
+@contextmanager
+def quiet_import() -> Iterator[None]:
+    """Import Paddle inside: without its known warnings, leaving the environment alone.
+
+    Paddle sets `OMP_NUM_THREADS` to 1 for the whole process, which would tell everything else
+    to use one core, and complains on stderr where it is higher.
+    """
+    with warnings.catch_warnings(), environment("OMP_NUM_THREADS", "1"):
+        # It looks for a compiler cache that only builders of custom operators need.
+        warnings.filterwarnings("ignore", "No ccache found", UserWarning)
+        yield
+
+
+@contextmanager
+def environment(name: str, value: str) -> Iterator[None]:
+    """Set a variable for a while."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
+
+
+def wants_avx2_hint() -> bool:
+    """Whether this is an AMD processor with AVX2, which Paddle's MKL does not recognise."""
+    if GEMM in os.environ or not CPUS.exists():
+        return False
+    text = CPUS.read_text(encoding="utf-8", errors="replace")
+    return "AuthenticAMD" in text and " avx2 " in text and " fma " in text
+
+
+class Threads:
+    """How many cores one call of Paddle may use on the CPU.
+
+    OpenMP's setting belongs to the calling thread and MKL's to the process, so each call of
+    the encoder applies the number that holds at that moment.
+    """
+
+    def __init__(self, cores: int) -> None:
+        self.cores = cores
+        self._single = 0
+        self._lock = Lock()
+
+    def apply(self) -> None:
+        """Tell Paddle, for the calling thread."""
+        from paddle.base import core
+
+        with self._lock:
+            core.set_num_threads(1 if self._single else self.cores)
+
+    @contextmanager
+    def single(self) -> Iterator[None]:
+        """Allow one core for each call, until the last of those who ask for it has left."""
+        with self._lock:
+            self._single += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._single -= 1
