@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -21,6 +21,10 @@ LETTERS = frozenset("ACGTUIRYKMSWBDHVNX-.*|?")
 _SYNONYMS = {"X": "N", ".": "-"}
 _MASK, _UNKNOWN = "\x01", "\x02"
 _WRITTEN = re.compile(r"<(mask|unk)>|[^ -~]")
+
+
+def _strings(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(values)
 
 
 @frozen(kw_only=True)
@@ -43,7 +47,7 @@ class Alphabet:
         types: The types that can be prompted.
     """
 
-    tokens: tuple[str, ...] = field(converter=tuple)
+    tokens: tuple[str, ...] = field(converter=_strings)
     cls: str = "<cls>"
     pad: str = "<pad>"
     eos: str = "<eos>"
@@ -52,7 +56,7 @@ class Alphabet:
     k: int = 1
     stride: int = 1
     ind: str | None = None
-    types: tuple[str, ...] = field(default=(), converter=tuple)
+    types: tuple[str, ...] = field(default=(), converter=_strings)
 
     def __attrs_post_init__(self) -> None:
         if len(self.index) != len(self.tokens):
@@ -139,8 +143,7 @@ class Alphabet:
         offsets = offsets_of(counts + 1 + len(tail))
         ids = np.empty(offsets[-1], np.int32)
         place = np.ones(offsets[-1], bool)
-        for shift, token in [(0, self.index[self.cls])]:
-            ids[offsets[:-1] + shift], place[offsets[:-1] + shift] = token, False
+        ids[offsets[:-1]], place[offsets[:-1]] = self.index[self.cls], False
         for shift, token in enumerate(reversed(tail), 1):
             ids[offsets[1:] - shift], place[offsets[1:] - shift] = token, False
         ids[place] = words
@@ -166,7 +169,9 @@ class Alphabet:
 
     def _texts(self, sequences: Sequence[str]) -> list[str]:
         if isinstance(sequences, str):
-            raise UsageError("sequences must be a list of strings, not one string.\nWrite [sequence].")
+            raise UsageError(
+                "sequences must be a list of strings, not one string.\nWrite [sequence]."
+            )
         texts = [self._plain(s) for s in sequences]
         for number, text in enumerate(texts):
             try:
@@ -207,9 +212,11 @@ class Alphabet:
         codes = table[np.frombuffer("".join(texts).encode("ascii"), np.uint8)]
         if self.k == 1:
             return ids[codes]
-        if self.stride == self.k:
-            return ids[codes.reshape(-1, self.k) @ (base ** np.arange(self.k)[::-1])]
-        return ids[self._overlapping(codes, texts, base)]
+        if self.stride == 1:
+            return ids[self._overlapping(codes, texts, base)]
+        places: NDArray[np.intp] = base ** np.arange(self.k)[::-1]
+        numbers: NDArray[np.intp] = codes.reshape(-1, self.k) @ places
+        return ids[numbers]
 
     def _overlapping(
         self, codes: NDArray[np.intp], texts: list[str], base: int
@@ -243,16 +250,16 @@ class Alphabet:
         word = text[number * self.stride : number * self.stride + self.k]
         return "".join("?" if c == _UNKNOWN else c for c in word)
 
-    def _warn(
-        self, texts: list[str], counts: NDArray[np.int64], unknown: NDArray[np.intp]
-    ) -> None:
+    def _warn(self, texts: list[str], counts: NDArray[np.int64], unknown: NDArray[np.intp]) -> None:
         ends = np.cumsum(counts)
         homes = np.searchsorted(ends, unknown, side="right")
         starts = ends - counts
         found = Counter(
             self._word(texts[h], int(u - starts[h])) for h, u in zip(homes, unknown, strict=True)
         )
-        warnings.warn(unknown_message(found, len(set(homes.tolist())), self), UnknownLetterWarning, 3)
+        warnings.warn(
+            unknown_message(found, len(set(homes.tolist())), self), UnknownLetterWarning, 3
+        )
 
     def _text(self, tokens: list[str]) -> str:
         if self.ind in tokens:

@@ -12,10 +12,10 @@ from riboswitch.errors import UsageError
 
 
 class Group(NamedTuple):
-    """Neighbouring sequences of one length: the tokens `start` to `start + count * length`."""
+    """Neighbouring sequences of one length: the tokens `start` to `start + number * length`."""
 
     first: int
-    count: int
+    number: int
     length: int
     start: int
 
@@ -155,7 +155,9 @@ def by_budget(lengths: ArrayLike, budget: int) -> list[NDArray[np.int64]]:
 def _integers(values: ArrayLike, dtype: type[Any], what: str) -> NDArray[Any]:
     array = np.asarray(values)
     if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
-        raise UsageError(f"{what} must be whole numbers on one axis, not {array.dtype} {array.shape}.")
+        raise UsageError(
+            f"{what} must be whole numbers on one axis, not {array.dtype} {array.shape}."
+        )
     info = np.iinfo(dtype)
     if array.size and (array.min() < info.min or array.max() > info.max):
         raise UsageError(f"{what} do not fit into {np.dtype(dtype).name}.")

@@ -31,7 +31,7 @@ class Backbone(Protocol):
 
     @property
     def module(self) -> Any:
-        """The native object: a `torch.nn.Module`, a `paddle.nn.Layer`, …"""
+        """The native object: a `torch.nn.Module`, a `paddle.nn.Layer` or the like."""
 
     def forward(self, batch: TokenBatch, outputs: Sequence[str]) -> dict[str, list[Array]]:
         """Run the encoder.

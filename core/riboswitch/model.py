@@ -173,7 +173,7 @@ class Model:
         self._check_tokens(tokens)
         chunks = by_budget(tokens.lengths, self._budget())
         results = self._map(partial(self.backbone.forward, outputs=tuple(outputs)), tokens, chunks)
-        order = np.argsort(np.concatenate(chunks)) if chunks else []
+        order = np.argsort(np.concatenate(chunks)).tolist() if chunks else []
         flat = {n: [a for result in results for a in result[n]] for n in outputs}
         return Output({n: [arrays[i] for i in order] for n, arrays in flat.items()})
 
@@ -354,10 +354,8 @@ def num_cores() -> int:
 
 
 def _pool(states: Array, pool: str | None, tail: int) -> Array:
-    if pool == "cls":
-        return states[0]
-    rows = states[1 : len(states) - tail]
-    return pool_rows(rows, pool)
+    rows: Array = states[0] if pool == "cls" else states[1 : len(states) - tail]
+    return rows if pool == "cls" else pool_rows(rows, pool)
 
 
 def _weights(
@@ -393,7 +391,7 @@ def _checkpoint(
     alphabet = found.alphabet or entry.alphabet
     if len(alphabet) != architecture.vocab_size:
         raise CheckpointError(
-            f"{path}: {architecture.vocab_size} token embeddings for an alphabet of {len(alphabet)}."
+            f"{path}: {architecture.vocab_size} embeddings for {len(alphabet)} tokens."
         )
     return evolve(entry, architecture=architecture, alphabet=alphabet), arrays
 

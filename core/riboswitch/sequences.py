@@ -44,7 +44,7 @@ def read_records(source: str) -> Iterator[Record]:
     """
     count = 0
     with _readable(source) as stream:
-        for count, record in enumerate(_parse(stream, source), 1):
+        for count, record in enumerate(_parse(stream), 1):
             words = record.name.split(maxsplit=1)
             sequence = "".join(record.sequence.split())
             yield Record(count, words[0] if words else "", sequence)
@@ -67,7 +67,7 @@ def record_problem(record: Record, alphabet: Alphabet) -> str | None:
     return None
 
 
-def _parse(stream: BinaryIO, source: str) -> Iterator[_Parsed]:
+def _parse(stream: BinaryIO) -> Iterator[_Parsed]:
     from dnaio import FastaReader, FastqReader
 
     first = stream.peek(1)[:1] if isinstance(stream, io.BufferedReader) else b""
@@ -87,7 +87,7 @@ def _readable(source: str) -> Iterator[BinaryIO]:
     try:
         with _open(source) as raw:
             packed = raw.peek(2)[:2] == b"\x1f\x8b"
-            yield io.BufferedReader(gzip.GzipFile(fileobj=raw)) if packed else raw  # type: ignore[type-var]
+            yield io.BufferedReader(gzip.GzipFile(fileobj=raw)) if packed else raw
     except FileFormatError as error:
         raise SequenceError(f"{_shown(source)} is no FASTA or FASTQ: {error}") from error
     except UnicodeDecodeError as error:

@@ -7,6 +7,7 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -137,7 +138,9 @@ class _Store:
         self._bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
     def ids(self) -> list[str]:
-        return [i for n in range(len(self._files)) for i in _cut(*self._arrays(n, "ids", "id_offsets"))]
+        return [
+            i for n in range(len(self._files)) for i in _cut(*self._arrays(n, "ids", "id_offsets"))
+        ]
 
     def read(self, number: int) -> Array:
         chunk = int(np.searchsorted(self._bounds, number, side="right")) - 1
@@ -224,4 +227,4 @@ def _is_parquet(path: Path) -> bool:
 
 def _cut(data: Array, offsets: Array) -> list[str]:
     text, bounds = data.tobytes(), offsets.tolist()
-    return [text[a:b].decode() for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [text[a:b].decode() for a, b in pairwise(bounds)]

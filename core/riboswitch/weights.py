@@ -41,7 +41,7 @@ def random_weights(architecture: Architecture, seed: int) -> Weights:
     shapes = architecture.parameter_shapes()
 
     def make(name: str) -> Array:
-        if "norm" in name and name.endswith("weight") or name.endswith("beta"):
+        if ("norm" in name and name.endswith("weight")) or name.endswith("beta"):
             return np.ones(shapes[name], np.float32)
         if name.endswith("bias"):
             return np.zeros(shapes[name], np.float32)

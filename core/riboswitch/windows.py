@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +38,7 @@ def cut(sequence: int, num_letters: int, window: int | None, alphabet: Alphabet)
     size = alphabet.num_words(window)
     step = max(1, size // 2)
     firsts = [*range(0, rows - size, step), rows - size]
-    middles = [(b + a + size) // 2 for a, b in zip(firsts, firsts[1:], strict=False)]
+    middles = [(b + a + size) // 2 for a, b in pairwise(firsts)]
     for first, keep, end in zip(firsts, [0, *middles], [*middles, rows], strict=True):
         start = first * alphabet.stride
         yield Piece(sequence, start, start + window, first, keep, end)
@@ -61,7 +61,7 @@ def join(pieces: list[Piece], found: list[Array], pool: str | None) -> list[Arra
 
 def _join(group: list[tuple[Piece, Array]], pool: str | None) -> Array:
     if pool == "cls":
-        return np.mean([array for _, array in group], axis=0, dtype=np.float32)
+        return pool_rows(np.stack([array for _, array in group]), "mean")
     rows = np.concatenate([a[p.keep - p.row : p.end - p.row] for p, a in group])
     return pool_rows(rows, pool)
 
@@ -70,6 +70,5 @@ def pool_rows(rows: Array, pool: str | None) -> Array:
     """Return rows (L, D), or their mean or maximum (D,); sums are taken in float64."""
     if pool is None:
         return rows
-    if pool == "max":
-        return rows.max(axis=0)
-    return rows.mean(axis=0, dtype=np.float64).astype(rows.dtype)
+    pooled: Array = rows.max(axis=0) if pool == "max" else rows.mean(axis=0, dtype=np.float64)
+    return pooled.astype(rows.dtype)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from riboswitch.architecture import Architecture
 from riboswitch.batch import TokenBatch
 from riboswitch.interfaces import Array, Weights
-from riboswitch_numpy import functions as F
+from riboswitch_numpy import functions as fn
 
 SCORES = 1 << 20
 """Attention scores computed at once, so that they stay in the cache."""
@@ -18,11 +19,15 @@ SCORES = 1 << 20
 class NumpyBackbone:
     """The encoder, its weights in one dtype."""
 
-    def __init__(self, architecture: Architecture, weights: Weights, dtype: np.dtype) -> None:  # type: ignore[type-arg]
+    def __init__(self, architecture: Architecture, weights: Weights, dtype: np.dtype[Any]) -> None:
         self.architecture = architecture
         self.dtype = dtype
-        self.weights = {n: np.asarray(w, dtype) for n, w in weights.items() if ".query." not in n
-                        and ".key." not in n and ".value." not in n}
+        parts = (".query.", ".key.", ".value.")
+        self.weights = {
+            name: np.asarray(weights[name], dtype)
+            for name in weights
+            if not any(part in name for part in parts)
+        }
         for i in range(architecture.num_layers):
             self._stack(f"layers.{i}.attention", weights)
 
@@ -48,9 +53,7 @@ class NumpyBackbone:
             return list(value)
         return batch.split(value, axis=1 if name == "hidden_states" else 0)
 
-    def _run(
-        self, batch: TokenBatch, outputs: Sequence[str]
-    ) -> dict[str, Array | list[Array]]:
+    def _run(self, batch: TokenBatch, outputs: Sequence[str]) -> dict[str, Array | list[Array]]:
         a = self.architecture
         x = self._embed(batch)
         states = [x]
@@ -99,7 +102,9 @@ class NumpyBackbone:
         name, norm = f"layers.{i}", self.architecture.norm
         attention, feed_forward = f"{name}.attention", f"{name}.feed_forward"
         if norm == "post":
-            x = self._norm(f"{attention}.norm", x + self._attend(attention, x, batch, probabilities))
+            x = self._norm(
+                f"{attention}.norm", x + self._attend(attention, x, batch, probabilities)
+            )
             return self._norm(f"{feed_forward}.norm", x + self._feed(feed_forward, x))
         normed = self._norm(f"{attention}.norm", x)
         stream = normed if norm == "stream" else x
@@ -110,12 +115,12 @@ class NumpyBackbone:
         inner = self._linear(f"{name}.up", x)
         match self.architecture.activation:
             case "gelu":
-                inner = F.gelu(inner)
+                inner = fn.gelu(inner)
             case "relu":
-                inner = F.relu(inner)
+                inner = fn.relu(inner)
             case "swiglu":
                 gate = self._linear(f"{name}.gate", x)
-                inner = F.swiglu(inner, gate, self.weights[f"{name}.beta"])
+                inner = fn.swiglu(inner, gate, self.weights[f"{name}.beta"])
         return self._linear(f"{name}.down", inner)
 
     def _attend(
@@ -127,8 +132,8 @@ class NumpyBackbone:
         mixed = np.empty_like(x)
         kept: list[Array] = []
         for group in batch.groups():
-            rows = slice(group.start, group.start + group.count * group.length)
-            parts = qkv[rows].reshape(group.count, group.length, 3, a.num_heads, a.head_size)
+            rows = slice(group.start, group.start + group.number * group.length)
+            parts = qkv[rows].reshape(group.number, group.length, 3, a.num_heads, a.head_size)
             out, weights = self._mix(parts.transpose(2, 0, 3, 1, 4), probabilities is not None)
             mixed[rows] = out.transpose(0, 2, 1, 3).reshape(-1, a.hidden_size)
             kept.extend(weights)
@@ -141,8 +146,8 @@ class NumpyBackbone:
         _, n, heads, length, size = qkv.shape
         q, k, v = qkv
         if self.architecture.positions == "rotary":
-            tables = F.rotary_tables(length, size, self.architecture.rotary_base, self.dtype)
-            q, k = F.rotate(q, *tables), F.rotate(k, *tables)
+            tables = fn.rotary_tables(length, size, self.architecture.rotary_base, self.dtype)
+            q, k = fn.rotate(q, *tables), fn.rotate(k, *tables)
         q = (q * self.dtype.type(size**-0.5)).reshape(n * heads, length, size)
         k, v = k.reshape(n * heads, length, size), v.reshape(n * heads, length, size)
         out = np.empty_like(q)
@@ -150,20 +155,21 @@ class NumpyBackbone:
         step = max(1, SCORES // length**2)
         for start in range(0, n * heads, step):
             part = slice(start, start + step)
-            weights = F.softmax_in_place(q[part] @ k[part].transpose(0, 2, 1))
+            weights = fn.softmax_in_place(q[part] @ k[part].transpose(0, 2, 1))
             np.matmul(weights, v[part], out=out[part])
             if keep:
                 kept.append(weights)
-        whole = np.concatenate(kept).reshape(n, heads, length, length) if keep else []
-        return out.reshape(n, heads, length, size), list(whole)
+        whole = list(np.concatenate(kept).reshape(n, heads, length, length)) if keep else []
+        return out.reshape(n, heads, length, size), whole
 
     def _logits(self, x: Array) -> Array:
         a = self.architecture
         inner = self._linear("lm_head.dense", x)
-        inner = F.gelu(inner) if a.lm_activation == "gelu" else F.relu(inner)
+        inner = fn.gelu(inner) if a.lm_activation == "gelu" else fn.relu(inner)
         decoder = "embedding.tokens" if a.tied else "lm_head.decoder.weight"
         normed = self._norm("lm_head.norm", inner)
-        return normed @ self.weights[decoder].T + self.weights["lm_head.decoder.bias"]
+        logits: Array = normed @ self.weights[decoder].T + self.weights["lm_head.decoder.bias"]
+        return logits
 
     def _linear(self, name: str, x: Array) -> Array:
         y: Array = x @ self.weights[f"{name}.weight"].T
@@ -174,7 +180,7 @@ class NumpyBackbone:
 
     def _norm(self, name: str, x: Array) -> Array:
         weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
-        return F.layer_norm(x, weight, bias, self.architecture.norm_eps)
+        return fn.layer_norm(x, weight, bias, self.architecture.norm_eps)
 
     def _stack(self, name: str, weights: Weights) -> None:
         """Put query, key and value into one matrix, so that one product serves all three."""

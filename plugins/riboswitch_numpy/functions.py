@@ -17,7 +17,7 @@ BLOCK = 16384
 
 def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
     """Normalise the last axis to mean 0 and variance 1, then scale and shift."""
-    centred = x - x.mean(axis=-1, keepdims=True)
+    centred: Array = x - x.mean(axis=-1, keepdims=True)
     variance = np.einsum("...i,...i->...", centred, centred)[..., None] / x.shape[-1]
     centred *= 1 / np.sqrt(variance + x.dtype.type(eps))
     centred *= weight
@@ -39,7 +39,7 @@ def relu(x: Array) -> Array:
 
 
 def gelu(x: Array) -> Array:
-    """x * (1 + erf(x / sqrt 2)) / 2, overwriting its argument."""
+    """X * (1 + erf(x / sqrt 2)) / 2, overwriting its argument."""
     half = x.dtype.type(0.5)
     root = x.dtype.type(math.sqrt(0.5))
 
@@ -54,7 +54,7 @@ def gelu(x: Array) -> Array:
 
 
 def swiglu(x: Array, gate: Array, beta: Array) -> Array:
-    """x * sigmoid(beta * x) * gate, overwriting its first argument.
+    """X * sigmoid(beta * x) * gate, overwriting its first argument.
 
     Source: RiNALMo's SwiGLU, with its learned scalar beta.
     """
@@ -106,7 +106,8 @@ def _erf32(x: Array) -> Array:
     size *= -size
     np.exp(size, out=size)
     size *= tail
-    return np.copysign(1 - size, x)
+    signed: Array = np.copysign(1 - size, x)
+    return signed
 
 
 _STEP, _EDGE, _TERMS = 1 / 32, 6.0, 9

@@ -42,7 +42,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
     """Mix values within each sequence.
 
     Args:
-        q, k, v: (total, H, head), packed and sorted by length.
+        q: Queries (total, H, head), packed and sorted by length.
+        k: Keys, likewise.
+        v: Values, likewise.
         packing: The sequences.
 
     Returns:
@@ -98,11 +100,11 @@ def _torch_varlen() -> Varlen | None:
 
 def _heads_first(x: Tensor, group: Group) -> Tensor:
     """Sequences of one length: (total, H, head) to (n, H, T, head)."""
-    rows = x[group.start : group.start + group.count * group.length]
-    return rows.view(group.count, group.length, *x.shape[1:]).transpose(1, 2)
+    rows = x[group.start : group.start + group.number * group.length]
+    return rows.view(group.number, group.length, *x.shape[1:]).transpose(1, 2)
 
 
 def _attend_group(q: Tensor, k: Tensor, v: Tensor, group: Group) -> Tensor:
-    parts = [_heads_first(x, group) for x in (q, k, v)]
-    mixed = functional.scaled_dot_product_attention(*parts)
-    return mixed.transpose(1, 2).reshape(-1, *q.shape[1:])
+    q, k, v = (_heads_first(x, group) for x in (q, k, v))
+    mixed = functional.scaled_dot_product_attention(q, k, v)
+    return mixed.transpose(1, 2).flatten(0, 1)

@@ -5,7 +5,7 @@ Tokens stay packed, (total, D), from the embedding to the output.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,7 +17,10 @@ from riboswitch.batch import TokenBatch
 from riboswitch.interfaces import Array, Weights
 from riboswitch_torch.attention import Packing, attend, probabilities
 
-ACTIVATIONS = {"gelu": functional.gelu, "relu": functional.relu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": functional.gelu,
+    "relu": functional.relu,
+}
 
 
 class Attention(nn.Module):
@@ -96,7 +99,7 @@ class Layer(nn.Module):
         normed = attention.norm(x)
         stream = normed if self.norm == "stream" else x
         x = stream + attention(normed, packing, rotary, kept)
-        return x + feed_forward(feed_forward.norm(x))
+        return _tensor(x + feed_forward(feed_forward.norm(x)))
 
 
 class Embedding(nn.Module):
@@ -118,7 +121,7 @@ class Embedding(nn.Module):
         a = self.architecture
         x = self.tokens(ids)
         if a.token_dropout is not None:
-            x = self._drop_masks(x, ids == a.mask_id, packing, a.token_dropout)
+            x = self._drop_masks(x, ids.eq(a.mask_id or 0), packing, a.token_dropout)
         if a.positions == "learned":
             x = x + self.positions(packing.positions + a.position_offset)
         if a.token_types:
@@ -129,7 +132,7 @@ class Embedding(nn.Module):
     def _drop_masks(x: Tensor, masked: Tensor, packing: Packing, expected: float) -> Tensor:
         lengths = packing.offsets.diff().long()
         total = functional.pad(masked.cumsum(0), (1, 0))[packing.offsets.long()].diff()
-        scale = (1 - expected) / (1 - total.to(torch.float64 if x.device.type == "cpu" else torch.float32) / lengths)
+        scale = (1 - expected) / (1 - total.to(_wide(x)) / lengths)
         x = x.masked_fill(masked[:, None], 0)
         return x * scale.to(x.dtype).repeat_interleave(lengths)[:, None]
 
@@ -203,15 +206,15 @@ class Encoder(nn.Module):
         if a.positions != "rotary":
             return None
         exponents = torch.arange(0, a.head_size, 2, dtype=torch.float32, device=x.device)
-        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-        frequencies = a.rotary_base ** -(exponents.to(wide) / a.head_size)
-        angles = packing.positions.to(wide)[:, None, None] * frequencies
+        frequencies = a.rotary_base ** -(exponents.to(_wide(x)) / a.head_size)
+        angles = packing.positions.to(_wide(x))[:, None, None] * frequencies
         return angles.cos().to(x.dtype), angles.sin().to(x.dtype)
 
     def load_canonical(self, weights: Weights, device: torch.device, dtype: torch.dtype) -> None:
         """Replace every parameter by a canonical weight, one at a time."""
         for name, parts in self._sources():
-            array = weights[parts[0]] if len(parts) == 1 else np.concatenate([weights[p] for p in parts])
+            arrays = [weights[part] for part in parts]
+            array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
             owner, _, kind = name.rpartition(".")
             tensor = _from_numpy(array).to(device, dtype)
             setattr(self.get_submodule(owner), kind, nn.Parameter(tensor, requires_grad=False))
@@ -274,8 +277,13 @@ def _to_numpy(x: Tensor) -> Array:
 
 def _from_numpy(array: Array) -> Tensor:
     """Share the memory where torch allows it: it wants it writable and of plain strides."""
-    plain = array if array.flags.writeable and array.flags.c_contiguous else np.array(array, order="C")
-    return torch.from_numpy(plain)
+    shareable = array.flags.writeable and array.flags.c_contiguous
+    return torch.from_numpy(array if shareable else np.array(array, order="C"))
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    """In what angles and shares are computed for an encoder of this dtype."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
 def _tensor(x: Tensor) -> Tensor:

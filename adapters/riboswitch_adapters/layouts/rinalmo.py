@@ -19,10 +19,13 @@ def plain(name: str) -> str:
 
 def describe(checkpoint: Checkpoint) -> Description | None:
     """Recognise RiNALMo's names. The number of heads is written nowhere: 20 unless told."""
-    if not {
-        "embedding.weight",
-        "transformer.blocks.0.transition.0.linear_gate.weight",
-    } <= checkpoint.tensors.keys():
+    if (
+        not {
+            "embedding.weight",
+            "transformer.blocks.0.transition.0.linear_gate.weight",
+        }
+        <= checkpoint.tensors.keys()
+    ):
         return None
     vocab_size, hidden_size = shape(checkpoint, "embedding.weight", 2)
     linear = shape(checkpoint, "transformer.blocks.0.transition.0.linear_gate.weight", 2)

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-
 from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
 from riboswitch.errors import CheckpointError, UsageError
@@ -105,7 +104,11 @@ def _alphabet(checkpoint: Checkpoint) -> Alphabet | None:
     try:
         return Alphabet(
             tokens=tokens,
-            **{n: f"[{t}]" for n, t in _NAMES.items()},
+            cls="[CLS]",
+            pad="[PAD]",
+            eos="[SEP]",
+            unk="[UNK]",
+            mask="[MASK]",
             k=max(map(len, words), default=1),
             ind="[IND]" if "[IND]" in special else None,
             types=tuple(t for t in tokens if t not in named),
@@ -113,8 +116,6 @@ def _alphabet(checkpoint: Checkpoint) -> Alphabet | None:
     except UsageError as error:
         raise CheckpointError(f"{checkpoint.path}: its vocabulary cannot be: {error}") from error
 
-
-_NAMES = {"cls": "CLS", "pad": "PAD", "eos": "SEP", "unk": "UNK", "mask": "MASK"}
 
 LAYOUT = Layout(
     name="rnaernie",

@@ -19,11 +19,15 @@ def plain(name: str) -> str:
 
 def describe(checkpoint: Checkpoint) -> Description | None:
     """Recognise fairseq's names; sizes are in the shapes, heads in the arguments."""
-    if checkpoint.container == "paddle" or not {
-        "embed_tokens.weight",
-        "layers.0.self_attn.q_proj.weight",
-        "layers.0.fc1.weight",
-    } <= checkpoint.tensors.keys():
+    if (
+        checkpoint.container == "paddle"
+        or not {
+            "embed_tokens.weight",
+            "layers.0.self_attn.q_proj.weight",
+            "layers.0.fc1.weight",
+        }
+        <= checkpoint.tensors.keys()
+    ):
         return None
     vocab_size, hidden_size = shape(checkpoint, "embed_tokens.weight", 2)
     heads = number(checkpoint.config, "encoder_attention_heads")

@@ -16,12 +16,14 @@ from riboswitch.cli.progress import Bar
 _EXAMPLES = """  riboswitch embed trna.fasta -o trna.emb --model rnafm
   riboswitch embed reads.fastq.gz -o reads.npz --pool mean --weights rinalmo_micro_pretrained.pt
   zcat many.fa.gz | riboswitch embed - -o many.emb --model rnaernie --prompt tRNA --window 500
-  riboswitch embed trna.fasta -o t.npz --pool mean --model rinalmo-nano --weights random --dry-run"""
+  riboswitch embed trna.fasta -o t.emb --model rinalmo-nano --weights random --dry-run"""
 
 
 def add_parsers(commands: Any) -> None:
     """Add the command."""
-    parser = add_command(commands, "embed", "Embed every sequence of a FASTA or FASTQ file.", _EXAMPLES)
+    parser = add_command(
+        commands, "embed", "Embed every sequence of a FASTA or FASTQ file.", _EXAMPLES
+    )
     parser.add_argument("input", metavar="IN", help="FASTA or FASTQ, also .gz; - for stdin")
     parser.add_argument(
         "-o",
@@ -30,14 +32,31 @@ def add_parsers(commands: Any) -> None:
         required=True,
         help="a folder; with --pool a file, .npz or .parquet",
     )
-    parser.add_argument("--pool", choices=("mean", "max", "cls"), help="one vector of each sequence")
-    parser.add_argument("--layer", metavar="N", type=int, default=-1, help="0 the embedding, -1 the last layer")
-    parser.add_argument("--window", metavar="L", type=int, help="cut longer sequences into overlapping pieces of L residues")
+    parser.add_argument(
+        "--pool", choices=("mean", "max", "cls"), help="one vector of each sequence"
+    )
+    parser.add_argument(
+        "--layer", metavar="N", type=int, default=-1, help="0 the embedding, -1 the last layer"
+    )
+    parser.add_argument(
+        "--window",
+        metavar="L",
+        type=int,
+        help="cut longer sequences into overlapping pieces of L residues",
+    )
     parser.add_argument("--prompt", metavar="TYPE", help="announce a type of RNA (rnaernie)")
     add_model_options(parser)
     job = parser.add_argument_group("job")
-    job.add_argument("--workers", metavar="N", type=int, default=1, help="processes that share the cores")
-    job.add_argument("--chunk-residues", metavar="N", type=int, default=16384, help="residues computed and written at a time")
+    job.add_argument(
+        "--workers", metavar="N", type=int, default=1, help="processes that share the cores"
+    )
+    job.add_argument(
+        "--chunk-residues",
+        metavar="N",
+        type=int,
+        default=16384,
+        help="residues computed and written at a time",
+    )
     job.add_argument("--strict", action="store_true", help="compute nothing when a record is bad")
     job.add_argument("--overwrite", action="store_true", help="replace an earlier result")
     job.add_argument("--dry-run", action="store_true", help="say what it would take, and stop")
@@ -86,8 +105,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def summarise(result: Any, request: Any) -> dict[str, Any]:
     """The summary that `--json` prints."""
-    keys = ("model", "licence", "backend", "framework", "device", "dtype", "weights")
-    keys += ("weights_sha256", "records_sha256", "unknown", "pool", "riboswitch")
+    keys = "model licence backend framework device dtype weights weights_sha256 records_sha256"
+    keys += " unknown pool riboswitch"
     return {
         "version": 1,
         "output": str(request.output),
@@ -98,7 +117,7 @@ def summarise(result: Any, request: Any) -> dict[str, Any]:
         "residues": result.plan.residues,
         "computed_residues": result.computed_residues,
         "seconds": round(result.seconds, 3),
-        **{key: result.manifest[key] for key in keys},
+        **{key: result.manifest[key] for key in keys.split()},
     }
 
 

@@ -14,7 +14,9 @@ _EXAMPLES = """  riboswitch fill-mask 'GGGAAA<mask>CCC' --weights RNA-FM_pretrai
 
 def add_parsers(commands: Any) -> None:
     """Add the command."""
-    parser = add_command(commands, "fill-mask", "Say what may stand at the <mask> of a sequence.", _EXAMPLES)
+    parser = add_command(
+        commands, "fill-mask", "Say what may stand at the <mask> of a sequence.", _EXAMPLES
+    )
     parser.add_argument("sequence", metavar="SEQUENCE", help="with one <mask>")
     parser.add_argument("--top", metavar="K", type=int, default=5, help="how many to show")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -21,7 +21,9 @@ def add_parsers(commands: Any) -> None:
         ("plugins", "List the installed plugins and their state.", plugins),
         ("doctor", "Say what is installed, and what to install for the rest.", doctor),
     ):
-        parser = add_command(commands, name, summary, f"  riboswitch {name}\n  riboswitch {name} --json")
+        parser = add_command(
+            commands, name, summary, f"  riboswitch {name}\n  riboswitch {name} --json"
+        )
         parser.add_argument("--json", action="store_true", help=_JSON)
         parser.set_defaults(run=run)
 

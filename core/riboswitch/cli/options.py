@@ -24,7 +24,9 @@ def add_command(commands: Any, name: str, summary: str, examples: str) -> argpar
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Options that say which model to load, where and how."""
     group = parser.add_argument_group("model")
-    group.add_argument("--model", metavar="M", help="see `riboswitch models`; default: what the weights hold")
+    group.add_argument(
+        "--model", metavar="M", help="see `riboswitch models`; default: what the weights hold"
+    )
     group.add_argument(
         "--weights",
         metavar="W",
@@ -33,7 +35,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--backend", metavar="B", default="auto", help="see `riboswitch doctor`")
     group.add_argument("--device", metavar="D", default="auto", help="cpu, cuda, gpu, …")
-    group.add_argument("--dtype", metavar="T", default="auto", help="float32, bfloat16, float16, float64")
+    group.add_argument(
+        "--dtype", metavar="T", default="auto", help="float32, bfloat16, float16, float64"
+    )
     group.add_argument("--seed", metavar="N", type=int, default=0, help="of random weights")
     group.add_argument(
         "--architecture",
@@ -49,7 +53,9 @@ def load_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     name = arguments.model
     if name is None:
         if arguments.weights in ("released", "random"):
-            raise UsageError("Which model?\nGive --model (see `riboswitch models`), or --weights PATH.")
+            raise UsageError(
+                "Which model?\nGive --model (see `riboswitch models`), or --weights PATH."
+            )
         from riboswitch.model import identify
 
         name = identify(arguments.weights)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -133,7 +134,7 @@ def need_pyarrow() -> tuple[Any, Any]:
 def decode_ids(tensors: dict[str, Array]) -> list[str]:
     """Cut a chunk's `ids` into text."""
     data, bounds = tensors["ids"].tobytes(), tensors["id_offsets"].tolist()
-    return [data[a:b].decode() for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [data[a:b].decode() for a, b in pairwise(bounds)]
 
 
 def _ids(target: Path, receipts: list[Receipt]) -> Iterator[Array]:

@@ -158,9 +158,7 @@ def _run(
     return found, commit(found, request.work, request.target, request.output), residues
 
 
-def _compute(
-    request: Request, model: Model, found: Plan, pending: list[Chunk]
-) -> Iterator[Chunk]:
+def _compute(request: Request, model: Model, found: Plan, pending: list[Chunk]) -> Iterator[Chunk]:
     if request.workers > 1 and len(pending) > 1:
         folders = (request.work, request.target)
         yield from run_in_processes(request.load, folders, pending, request.workers)
@@ -255,6 +253,3 @@ def _clear_the_way(request: Request) -> None:
 def _empty(output: Path) -> bool:
     """Whether a folder has nothing but what a refused or barely begun job leaves."""
     return output.is_dir() and {p.name for p in output.iterdir()} <= {"failed.tsv", ".work"}
-
-
-

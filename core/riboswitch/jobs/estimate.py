@@ -90,7 +90,9 @@ def _memory(model: Model, request: Request) -> int:
     chunk = 2 * 4 * a.hidden_size * (request.chunk_residues + budget)
     base = 100 << 20
     workers = request.workers
-    return workers * (a.num_parameters() * size + chunk + base) + batches * budget * size * (widths + kept)
+    return workers * (a.num_parameters() * size + chunk + base) + batches * budget * size * (
+        widths + kept
+    )
 
 
 def _bytes(size: float) -> str:

@@ -1,0 +1,87 @@
+"""What is claimed is what is run: `nox` runs all of it, `nox -l` lists it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_existing_virtualenvs = True
+
+PYTHON = "3.11"
+OTHER_PYTHONS = ["3.10", "3.12", "3.13"]
+TEST = ["pytest", "hypothesis", "pyarrow"]
+FRAMEWORKS = {
+    "numpy": [],
+    "torch": ["torch==2.13.0"],  # by pip: elsewhere this may bring gigabytes of CUDA
+    "paddle": ["paddlepaddle==3.3.1"],
+}
+ALL = [package for packages in FRAMEWORKS.values() for package in packages]
+
+
+@nox.session(python=PYTHON)
+def lint(session: nox.Session) -> None:
+    """Style and common mistakes."""
+    session.install("ruff==0.17.5")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(python=PYTHON)
+def types(session: nox.Session) -> None:
+    """mypy, strict, on everything that is shipped."""
+    session.install("mypy==2.4.1", "torch==2.13.0", "-e", ".")
+    session.run("mypy")
+
+
+@nox.session(python=PYTHON)
+def layers(session: nox.Session) -> None:
+    """Who may import whom."""
+    session.install("import-linter", "-e", ".")
+    session.run("lint-imports")
+
+
+@nox.session(python=PYTHON)
+def tests(session: nox.Session) -> None:
+    """Everything that the base install can do, on NumPy 2."""
+    session.install("-e", ".", *TEST)
+    session.run("pytest", "--require-backend=numpy", *session.posargs)
+
+
+@nox.session(python=OTHER_PYTHONS)
+def pythons(session: nox.Session) -> None:
+    """The base install on the other Pythons; on the oldest also with the oldest NumPy."""
+    oldest = ["numpy==1.26.4"] if session.python == OTHER_PYTHONS[0] else []
+    session.install("-e", ".", "pytest", "hypothesis", *oldest)
+    session.run("pytest", "--require-backend=numpy", *session.posargs)
+
+
+@nox.session(python=PYTHON)
+@nox.parametrize("backend", ["torch", "paddle"])
+def backend(session: nox.Session, backend: str) -> None:
+    """One framework alone: what needs it must run; nothing that needs it may be skipped."""
+    session.install("-e", ".", *TEST, *FRAMEWORKS[backend])
+    session.run("pytest", f"--require-backend={backend}", "-m", "backend", *session.posargs)
+
+
+@nox.session(python=PYTHON)
+def parity(session: nox.Session) -> None:
+    """All frameworks in one process."""
+    session.install("-e", ".", *TEST, *ALL)
+    session.run("pytest", "--require-backend=numpy,torch,paddle", "tests/parity", *session.posargs)
+
+
+@nox.session(python=PYTHON)
+def wheel(session: nox.Session) -> None:
+    """The README's first command, with the built wheel, in a clean environment."""
+    session.install("build")
+    dist = Path(session.create_tmp()) / "dist"
+    session.run("python", "-m", "build", "--outdir", str(dist), ".", silent=True)
+    session.run("python", "-m", "venv", "--clear", str(dist / "venv"))
+    python = str(dist / "venv" / "bin" / "python")
+    built = str(max(dist.glob("*.whl"), key=lambda path: path.stat().st_mtime))
+    session.run(python, "-m", "pip", "install", "-q", built, external=True)
+    session.run(python, "tests/first_command.py", external=True)
