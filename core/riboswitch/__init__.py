@@ -1,23 +1,54 @@
-"""RNA language models on NumPy, PyTorch and Paddle behind one interface."""
+"""RNA language models on NumPy, PyTorch and Paddle behind one interface.
+
+Names are imported when they are first used, so that `import riboswitch` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from riboswitch._version import __version__
-from riboswitch.alphabet import Alphabet
-from riboswitch.architecture import Architecture
-from riboswitch.batch import TokenBatch
-from riboswitch.errors import (
-    BackendError,
-    CheckpointError,
-    ResourceError,
-    RiboswitchError,
-    RiboswitchWarning,
-    SequenceError,
-    StoreError,
-    UsageError,
-)
-from riboswitch.hookspecs import impl
-from riboswitch.model import Model, load, models
-from riboswitch.output import Fill, Output
-from riboswitch.store import Embeddings, open_embeddings
+
+if TYPE_CHECKING:
+    from riboswitch.alphabet import Alphabet
+    from riboswitch.architecture import Architecture
+    from riboswitch.batch import TokenBatch
+    from riboswitch.errors import (
+        BackendError,
+        CheckpointError,
+        RecordsFailedError,
+        ResourceError,
+        RiboswitchError,
+        RiboswitchWarning,
+        SequenceError,
+        StoreError,
+        UsageError,
+    )
+    from riboswitch.hookspecs import impl
+    from riboswitch.model import Model, load, models
+    from riboswitch.output import Fill, Output
+    from riboswitch.store import Embeddings, open_embeddings
+
+_HOMES = {
+    "alphabet": ("Alphabet",),
+    "architecture": ("Architecture",),
+    "batch": ("TokenBatch",),
+    "errors": (
+        "BackendError",
+        "CheckpointError",
+        "RecordsFailedError",
+        "ResourceError",
+        "RiboswitchError",
+        "RiboswitchWarning",
+        "SequenceError",
+        "StoreError",
+        "UsageError",
+    ),
+    "hookspecs": ("impl",),
+    "model": ("Model", "load", "models"),
+    "output": ("Fill", "Output"),
+    "store": ("Embeddings", "open_embeddings"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Alphabet",
@@ -28,6 +59,7 @@ __all__ = [
     "Fill",
     "Model",
     "Output",
+    "RecordsFailedError",
     "ResourceError",
     "RiboswitchError",
     "RiboswitchWarning",
@@ -41,3 +73,15 @@ __all__ = [
     "models",
     "open_embeddings",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'riboswitch' has no attribute {name!r}")
+    value = getattr(import_module(f"riboswitch.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

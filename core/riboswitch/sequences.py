@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from riboswitch.alphabet import LETTERS, Alphabet
 from riboswitch.errors import SequenceError
@@ -67,10 +67,10 @@ def record_problem(record: Record, alphabet: Alphabet) -> str | None:
     return None
 
 
-def _parse(stream: BinaryIO) -> Iterator[_Parsed]:
+def _parse(stream: io.BufferedReader) -> Iterator[_Parsed]:
     from dnaio import FastaReader, FastqReader
 
-    first = stream.peek(1)[:1] if isinstance(stream, io.BufferedReader) else b""
+    first = stream.peek(1)[:1]
     if first == b"@":
         yield from (_Parsed(r.name, r.sequence, None) for r in FastqReader(stream))
     elif first:
@@ -80,14 +80,15 @@ def _parse(stream: BinaryIO) -> Iterator[_Parsed]:
 
 
 @contextmanager
-def _readable(source: str) -> Iterator[BinaryIO]:
+def _readable(source: str) -> Iterator[io.BufferedReader]:
     """Open a file, unpacked; whatever goes wrong while it is read is a `SequenceError`."""
     from dnaio import FileFormatError
 
     try:
         with _open(source) as raw:
             packed = raw.peek(2)[:2] == b"\x1f\x8b"
-            yield io.BufferedReader(gzip.GzipFile(fileobj=raw)) if packed else raw
+            whole = gzip.GzipFile(fileobj=raw) if packed else raw
+            yield io.BufferedReader(_Borrowed(whole))
     except FileFormatError as error:
         raise SequenceError(f"{_shown(source)} is no FASTA or FASTQ: {error}") from error
     except UnicodeDecodeError as error:
@@ -107,6 +108,19 @@ def _open(source: str) -> Iterator[io.BufferedReader]:
         return
     with Path(source).open("rb") as file:
         yield file
+
+
+class _Borrowed(io.RawIOBase):
+    """A stream that its reader may close without closing ours, as dnaio's reader does."""
+
+    def __init__(self, stream: gzip.GzipFile | io.BufferedReader) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._stream.readinto(buffer)
 
 
 def _shown(source: str) -> str:

@@ -8,8 +8,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
-
 from riboswitch.cli.options import add_command, add_model_options, load_arguments
 from riboswitch.cli.progress import Bar
 
@@ -67,6 +65,8 @@ def add_parsers(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Embed, and say what was done."""
+    from attrs import asdict
+
     from riboswitch.jobs.embed import Request, embed_file
     from riboswitch.jobs.estimate import estimate
 
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if arguments.dry_run:
         found = estimate(request)
-        print(json.dumps(attrs.asdict(found)) if arguments.json else found.text())
+        print(json.dumps(asdict(found)) if arguments.json else found.text())
         return 3 if found.failed else 0
     say = _Quiet() if arguments.quiet else _Say()
     if arguments.weights == "random":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from riboswitch.jobs.plan import Plan
+if TYPE_CHECKING:
+    from riboswitch.jobs.plan import Plan
 
 
 class Bar:

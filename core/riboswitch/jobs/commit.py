@@ -37,7 +37,7 @@ def commit(plan: Plan, work: Path, target: Path, output: Path) -> dict[str, Any]
     Raises:
         StoreError: A chunk is missing.
     """
-    receipts = [find_receipt(work, target, chunk) for chunk in plan.chunks]
+    receipts = [find_receipt(plan, chunk, work, target) for chunk in plan.chunks]
     if None in receipts:
         raise StoreError(f"{output}: chunk {receipts.index(None)} is missing.\nStart it again.")
     done = [r for r in receipts if r]
@@ -66,7 +66,8 @@ def make_manifest(plan: Plan, receipts: list[Receipt]) -> dict[str, Any]:
         "unknown": plan.unknown,
     }
     if plan.settings.pool is None:
-        manifest["chunks"] = [attrs.asdict(r) for r in receipts]
+        of_this_plan = attrs.filters.exclude("plan")
+        manifest["chunks"] = [attrs.asdict(r, filter=of_this_plan) for r in receipts]
     return manifest
 
 

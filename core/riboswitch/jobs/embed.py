@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -148,7 +149,7 @@ def _run(
         remove_folder(request.work)
         return *done, 0
     found = _resumed(request, settings, model) or _planned(request, settings, model)
-    pending = [c for c in found.chunks if not find_receipt(request.work, request.target, c)]
+    pending = [c for c in found.chunks if not find_receipt(found, c, request.work, request.target)]
     residues = sum(c.residues for c in pending)
     computed = found.residues - residues
     for chunk in _compute(request, model, found, pending):
@@ -240,8 +241,10 @@ def _clear_the_way(request: Request) -> None:
     """Remove an earlier result of ours, where that was asked for; refuse to touch other files."""
     output = request.output
     ours = read_manifest(output) is not None or Plan.read(request.work) is not None
-    if output.exists() and not (ours and request.overwrite) and not _empty(output):
-        raise UsageError(f"{output} exists.\nChoose another name, or give --overwrite.")
+    if not ours or not request.overwrite:
+        if output.exists() and not _empty(output):
+            raise UsageError(f"{output} exists.\nChoose another name, or give --overwrite.")
+        return  # nothing is removed: another process may have begun the same job just now
     with storage_errors(output):
         if request.pool is None:
             remove_folder(output)
@@ -251,5 +254,6 @@ def _clear_the_way(request: Request) -> None:
 
 
 def _empty(output: Path) -> bool:
-    """Whether a folder has nothing but what a refused or barely begun job leaves."""
-    return output.is_dir() and {p.name for p in output.iterdir()} <= {"failed.tsv", ".work"}
+    """Whether a folder has nothing but what a refused, begun or half-removed job leaves."""
+    own = re.compile(r"failed\.tsv|\.work|chunk-\d+\.safetensors")
+    return output.is_dir() and all(own.fullmatch(p.name) for p in output.iterdir())

@@ -72,6 +72,12 @@ class Plan:
     unknown: dict[str, int] = field(factory=dict)
     source: dict[str, Any] = field(factory=dict)
 
+    @property
+    def identity(self) -> str:
+        """What tells whether a chunk was computed for this plan."""
+        text = json.dumps([attrs.asdict(self.settings), self.records_sha256])
+        return hashlib.sha256(text.encode()).hexdigest()
+
     def save(self, folder: Path) -> None:
         """Write `plan.json`; a work folder without it has no plan."""
         write(folder / "plan.json", json.dumps(attrs.asdict(self)).encode(), folder)

@@ -20,8 +20,9 @@ from riboswitch.sequences import Record
 
 @frozen(kw_only=True)
 class Receipt:
-    """A chunk that is on the disk: its file's name, its size, its records, its hash."""
+    """A chunk that is on the disk, and the plan that it was computed for."""
 
+    plan: str
     file: str
     size: int
     records: int
@@ -50,6 +51,7 @@ def run_chunk(model: Model, plan: Plan, chunk: Chunk, work: Path, target: Path) 
     name = chunk_name(chunk.number)
     write(target / name, data, work)
     receipt = Receipt(
+        plan=plan.identity,
         file=name,
         size=len(data),
         records=chunk.records,
@@ -65,14 +67,14 @@ def receipt_path(work: Path, chunk: Chunk) -> Path:
     return work / f"receipt-{chunk.number:06d}.json"
 
 
-def find_receipt(work: Path, target: Path, chunk: Chunk) -> Receipt | None:
+def find_receipt(plan: Plan, chunk: Chunk, work: Path, target: Path) -> Receipt | None:
     """Return a chunk's receipt when its file is there, whole; else it must be computed."""
     try:
         receipt = Receipt(**json.loads(receipt_path(work, chunk).read_bytes()))
         whole = (target / receipt.file).stat().st_size == receipt.size
     except (OSError, ValueError, TypeError):
         return None
-    return receipt if whole else None
+    return receipt if whole and receipt.plan == plan.identity else None
 
 
 def _tensors(model: Model, plan: Plan, *, records: list[Record]) -> dict[str, Array]:

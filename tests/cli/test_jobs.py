@@ -1,0 +1,351 @@
+"""A job that is killed, starved or doubled ends in the same bytes."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+import riboswitch
+from riboswitch.jobs import files, plan, work
+from riboswitch.jobs.embed import Request, embed_file
+
+SIZES = {"num_layers": 1, "hidden_size": 40, "feed_forward_size": 80}
+LOAD = {"name": "rinalmo-nano", "weights": "random", "backend": "numpy", "architecture": SIZES}
+
+
+@pytest.fixture
+def records(cli) -> Path:
+    """A few hundred real sequences."""
+    lines = gzip.decompress(cli.sample.read_bytes()).decode().split(">")[1:201]
+    return cli.write("in.fa", "".join(f">{record}" for record in lines))
+
+
+def request(records: Path, output: Path, **options: object) -> Request:
+    settings = {"load": LOAD, "chunk_residues": 2000, **options}
+    return Request(source=str(records), output=output, **settings)
+
+
+@pytest.fixture
+def expected(records: Path, tmp_path: Path, whole_hash) -> str:
+    embed_file(request(records, tmp_path / "whole.emb"))
+    return whole_hash(tmp_path / "whole.emb")
+
+
+def test_the_bytes_do_not_depend_on_the_workers(records, tmp_path, whole_hash, expected) -> None:
+    for workers in (2, 3):
+        embed_file(request(records, tmp_path / f"{workers}.emb", workers=workers))
+        assert whole_hash(tmp_path / f"{workers}.emb") == expected
+
+
+def test_pooled_bytes_do_not_depend_on_the_workers(records, tmp_path, whole_hash) -> None:
+    suffixes = [".npz"]
+    if shutil.which("python") and _has_pyarrow():
+        suffixes.append(".parquet")
+    for suffix in suffixes:
+        outputs = [tmp_path / f"{workers}{suffix}" for workers in (1, 3)]
+        for workers, output in zip((1, 3), outputs, strict=True):
+            embed_file(request(records, output, workers=workers, pool="mean"))
+        assert whole_hash(outputs[0]) == whole_hash(outputs[1])
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_killed_at_random_moments_it_ends_in_the_same_bytes(
+    cli, records, whole_hash, expected, workers: int
+) -> None:
+    arguments = ["embed", records, "-o", "k.emb", *cli.small]
+    arguments += ["--chunk-residues=2000", f"--workers={workers}", "--json"]
+    rng = random.Random(workers)
+    chunks = len(plan_of(cli.folder / "whole.emb"))
+    computed = killed = 0
+    while killed < 5:
+        job = cli.start(*arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(rng.uniform(0.2, 1.2))
+        done = job.poll()
+        job.send_signal(signal.SIGKILL)
+        job.wait()
+        killed += 1
+        output = cli.folder / "k.emb"
+        finished = done == 0
+        if not finished and output.exists() and not (output / "manifest.json").exists():
+            with pytest.raises(riboswitch.StoreError):
+                riboswitch.open_embeddings(output)
+        if finished:
+            assert whole_hash(output) == expected
+            shutil.rmtree(output)
+    last = cli(*arguments)
+    assert last.returncode == 0, last.stderr
+    computed = json.loads(last.stdout)["computed_residues"]
+    assert computed <= json.loads(last.stdout)["residues"]
+    assert chunks > 10
+    assert whole_hash(cli.folder / "k.emb") == expected
+
+
+def plan_of(store: Path) -> list[object]:
+    return json.loads((store / "manifest.json").read_text())["chunks"]
+
+
+def test_resumed_it_computes_only_what_is_missing(
+    records, tmp_path, whole_hash, expected, monkeypatch
+) -> None:
+    output = tmp_path / "r.emb"
+    count = 0
+
+    def stop_at_fifth(*arguments: object) -> work.Receipt:
+        nonlocal count
+        count += 1
+        if count == 5:
+            raise KeyboardInterrupt
+        return work.run_chunk(*arguments)
+
+    monkeypatch.setattr("riboswitch.jobs.embed.run_chunk", stop_at_fifth)
+    with pytest.raises(KeyboardInterrupt):
+        embed_file(request(records, output))
+    with pytest.raises(riboswitch.StoreError, match="no finished embeddings"):
+        riboswitch.open_embeddings(output)
+    count = 100
+    result = embed_file(request(records, output))
+    assert count == 100 + len(result.plan.chunks) - 4
+    assert whole_hash(output) == expected
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+def test_a_failing_write_is_exit_code_5_and_can_be_resumed(
+    records, tmp_path, whole_hash, expected, monkeypatch, error: int
+) -> None:
+    output = tmp_path / "f.emb"
+    real, calls = os.fsync, []
+
+    def failing(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) == 15:
+            raise OSError(error, os.strerror(error))
+        real(handle)
+
+    monkeypatch.setattr(files.os, "fsync", failing)
+    with pytest.raises(riboswitch.ResourceError, match="goes on where it was"):
+        embed_file(request(records, output))
+    assert not list(output.rglob("*.tmp"))
+    with pytest.raises(riboswitch.StoreError):
+        riboswitch.open_embeddings(output)
+    monkeypatch.undo()
+    embed_file(request(records, output))
+    assert whole_hash(output) == expected
+
+
+@pytest.mark.parametrize("pool", [[], ["--pool=mean"]])
+def test_a_file_that_may_not_grow_is_exit_code_5(cli, records, pool: list[str]) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40000, 40000))
+
+    done = cli.embed(records, "-o", "f.npz" if pool else "f.emb", *pool, preexec_fn=limit)
+    assert done.returncode == 5, done.stderr
+    assert "Free some space" in done.stderr
+    assert "Traceback" not in done.stderr
+    with pytest.raises(riboswitch.StoreError):
+        riboswitch.open_embeddings(cli.folder / ("f.npz" if pool else "f.emb"))
+
+
+def test_a_full_disk_is_exit_code_5_and_can_be_resumed(cli, records, whole_hash, expected) -> None:
+    disk = cli.folder / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        arguments = [records, "-o", disk / "d.emb", "--chunk-residues=2000"]
+        done = cli.embed(*arguments)
+        assert done.returncode == 5, done.stderr
+        assert "No space left" in done.stderr
+        with pytest.raises(riboswitch.StoreError):
+            riboswitch.open_embeddings(disk / "d.emb")
+        again = cli.embed(*arguments)
+        assert again.returncode == 5
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        assert cli.embed(*arguments).returncode == 0
+        assert whole_hash(disk / "d.emb") == expected
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_two_processes_at_once_do_no_harm(cli, records, whole_hash, expected) -> None:
+    arguments = ["embed", records, "-o", "t.emb", *cli.small, "--chunk-residues=2000"]
+    jobs = [cli.start(*arguments) for _ in range(2)]
+    errors = [job.communicate(timeout=120)[1] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], errors
+    assert whole_hash(cli.folder / "t.emb") == expected
+
+
+def test_a_lost_worker_costs_one_chunk(cli, records, whole_hash, expected) -> None:
+    arguments = ["embed", records, "-o", "w.emb", *cli.small]
+    arguments += ["--chunk-residues=2000", "--workers=2"]
+    job = cli.start(*arguments)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not list(cli.folder.glob("w.emb/chunk-*")):
+        time.sleep(0.01)
+    for worker in _children(job.pid):
+        os.kill(worker, signal.SIGKILL)
+    _, errors = job.communicate(timeout=60)
+    if job.returncode:  # else it had finished before
+        assert job.returncode == 5, errors
+        assert "worker process died" in errors
+    assert cli(*arguments).returncode == 0
+    assert whole_hash(cli.folder / "w.emb") == expected
+
+
+def test_workers_of_a_killed_parent_do_not_live_on(cli, records) -> None:
+    arguments = ["embed", records, "-o", "p.emb", *cli.small]
+    arguments += ["--chunk-residues=300", "--workers=2"]
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    job = cli.start(*arguments, **silent)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not list(cli.folder.glob("p.emb/chunk-*")):
+        time.sleep(0.01)
+    workers = _children(job.pid)
+    job.kill()
+    job.wait()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and any(_alive(w) for w in workers):
+        time.sleep(0.05)
+    assert not [w for w in workers if _alive(w)]
+
+
+def test_a_finished_job_given_again_is_left_as_it_is(records, tmp_path, whole_hash) -> None:
+    output = tmp_path / "again.emb"
+    embed_file(request(records, output))
+    before = whole_hash(output), (output / "manifest.json").stat().st_mtime_ns
+    again = embed_file(request(records, output))
+    assert again.computed_residues == 0
+    assert (whole_hash(output), (output / "manifest.json").stat().st_mtime_ns) == before
+
+
+def test_a_stale_receipt_is_not_believed(records, tmp_path, whole_hash, monkeypatch) -> None:
+    output = tmp_path / "s.emb"
+    monkeypatch.setattr("riboswitch.jobs.commit.remove_folder", lambda _: None)
+    embed_file(request(records, output))
+    (output / ".work" / "plan.json").unlink()
+    (output / "manifest.json").unlink()
+    kept = output.rename(tmp_path / "kept")
+    monkeypatch.undo()
+    embed_file(request(records, tmp_path / "other.emb", layer=0))
+    (tmp_path / "stale.emb").mkdir()
+    (kept / ".work").rename(tmp_path / "stale.emb" / ".work")
+    for chunk in kept.glob("chunk-*"):
+        chunk.rename(tmp_path / "stale.emb" / chunk.name)
+    embed_file(request(records, tmp_path / "stale.emb", layer=0))
+    assert whole_hash(tmp_path / "stale.emb") == whole_hash(tmp_path / "other.emb")
+
+
+@pytest.mark.parametrize("pool", [None, "mean"])
+def test_another_job_does_not_touch_a_result_unless_told(records, tmp_path, pool) -> None:
+    output = tmp_path / ("x.npz" if pool else "x.emb")
+    embed_file(request(records, output, pool=pool))
+    with pytest.raises(riboswitch.UsageError, match="another job's result"):
+        embed_file(request(records, output, pool=pool, layer=0))
+    records.write_text(">other\nACGU\n")
+    with pytest.raises(riboswitch.UsageError, match="another job's result"):
+        embed_file(request(records, output, pool=pool))
+    embed_file(request(records, output, pool=pool, overwrite=True))
+    assert riboswitch.open_embeddings(output).ids == ["other"]
+
+
+def test_foreign_files_are_never_overwritten(records, tmp_path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("years of work")
+    file = tmp_path / "mine.npz"
+    file.write_text("other years of work")
+    for output, pool in ((folder, None), (file, "mean")):
+        with pytest.raises(riboswitch.UsageError, match="exists"):
+            embed_file(request(records, output, pool=pool, overwrite=True))
+    assert (folder / "thesis.tex").read_text() == "years of work"
+    assert file.read_text() == "other years of work"
+
+
+def test_an_unfinished_job_is_not_resumed_with_other_settings_or_input(
+    records, tmp_path, monkeypatch
+) -> None:
+    output = tmp_path / "u.emb"
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("riboswitch.jobs.embed.run_chunk", stop)
+    with pytest.raises(KeyboardInterrupt):
+        embed_file(request(records, output))
+    monkeypatch.undo()
+    with pytest.raises(riboswitch.UsageError, match="layer -1, not 0"):
+        embed_file(request(records, output, layer=0))
+    records.write_text(">other\nACGU\n")
+    with pytest.raises(riboswitch.UsageError, match="other input"):
+        embed_file(request(records, output))
+    embed_file(request(records, output, overwrite=True))
+    assert riboswitch.open_embeddings(output).ids == ["other"]
+
+
+def test_chunks_are_a_pure_function_of_the_records(records, tmp_path) -> None:
+    model = riboswitch.load(**LOAD)
+    from riboswitch.jobs.embed import make_settings
+
+    asked = request(records, tmp_path / "c.emb")
+    settings = make_settings(asked, model)
+    found = plan.plan(str(records), settings, model.entry, tmp_path / "work")
+    read = [r for chunk in found.chunks for r in plan.chunk_records(tmp_path / "work", chunk)]
+    assert [r.ordinal for r in read] == list(range(1, 201))
+    assert (
+        sum(c.residues for c in found.chunks)
+        == found.residues
+        == sum(len(r.sequence) for r in read)
+    )
+    assert plan.survey(str(records), settings, model.entry).chunks == found.chunks
+    assert all(c.residues >= 2000 for c in found.chunks[:-1])
+
+
+def test_memory_does_not_grow_with_the_records(cli, records) -> None:
+    text = records.read_text()
+    peaks = []
+    for copies in (2, 10):
+        many = cli.write(f"{copies}.fa", text * copies)
+        code = (
+            "import resource, sys; from riboswitch.cli import main; main(sys.argv[1:]);"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        )
+        command = [*cli.command()[:1], "-c", code, "embed", many, "-o", f"{copies}.emb"]
+        done = subprocess.run(
+            [*map(str, command), *cli.small], cwd=cli.folder, capture_output=True, check=True
+        )
+        peaks.append(int(done.stdout))
+    assert peaks[1] < peaks[0] * 1.1 + 4000  # kB
+
+
+def _children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children")
+    if not found.exists():
+        pytest.skip("needs /proc to find the workers")
+    names = {c: Path(f"/proc/{c}/cmdline").read_bytes() for c in found.read_text().split()}
+    return [int(c) for c, line in names.items() if b"spawn_main" in line]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _has_pyarrow() -> bool:
+    try:
+        import pyarrow  # noqa: F401  # only whether it is there
+    except ImportError:
+        return False
+    return True
