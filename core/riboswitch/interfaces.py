@@ -234,6 +234,8 @@ class Layout:
             Gets the checkpoint with plain names.
         rules: All weights of an architecture.
         ignored: Regular expressions of plain names that hold no weights of the encoder.
+        copies: Pairs of plain names that hold the same numbers in any file that has both; a
+            file in which they differ is another architecture's.
     """
 
     name: str
@@ -241,6 +243,7 @@ class Layout:
     describe: Callable[[Checkpoint], Description | None]
     rules: Callable[[Architecture, Checkpoint], Iterable[Rule]]
     ignored: tuple[str, ...] = ()
+    copies: tuple[tuple[str, str], ...] = ()
 
 
 def float_dtype(dtype: str) -> type[Any]:

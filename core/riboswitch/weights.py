@@ -88,6 +88,7 @@ def checkpoint_weights(
     _check_names(checkpoint, layout, {rules[name].file for name in shapes})
     for name, shape in shapes.items():
         _check_shape(checkpoint, rules[name], shape)
+    _check_copies(checkpoint, layout, {rules[name].file for name in shapes})
 
     def make(name: str) -> Array:
         return _apply(rules[name], checkpoint.tensors[rules[name].file]).reshape(shapes[name])
@@ -123,6 +124,19 @@ def _check_names(checkpoint: Checkpoint, layout: Layout, wanted: set[str]) -> No
             f"{checkpoint.path} ({layout.name} layout) has tensors that the model does not know: "
             f"{_some(extra)}.\nIt is another architecture's."
         )
+
+
+def _check_copies(checkpoint: Checkpoint, layout: Layout, used: set[str]) -> None:
+    """A weight that is left out because it is a copy must be one, or numbers would be lost."""
+    for copy, original in layout.copies:
+        if copy in used or not {copy, original} <= checkpoint.tensors.keys():
+            continue
+        found, expected = (checkpoint.tensors[name].read() for name in (copy, original))
+        if not np.array_equal(found, expected):
+            raise CheckpointError(
+                f"{checkpoint.path}: {copy} differs from {original}, to which the model ties it.\n"
+                "It is another architecture's."
+            )
 
 
 def _check_shape(checkpoint: Checkpoint, rule: Rule, shape: tuple[int, ...]) -> None:

@@ -7,8 +7,10 @@ over runs of sequences of equal length. None of them computes padding.
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any, TypeAlias
 
+import numpy as np
 import paddle
 from paddle.nn import functional
 
@@ -28,15 +30,16 @@ class Packing:
         groups: Runs of equal length.
         offsets: int32 (n + 1,).
         positions: int64 (total,).
-        lengths: int64 (n,).
+        sequences: int64 (total,), the number of each token's sequence.
         longest: Tokens of the longest sequence.
     """
 
     def __init__(self, batch: TokenBatch, place: Any) -> None:
         self.groups: list[Group] = batch.groups()
-        self.offsets: Tensor = paddle.to_tensor(batch.offsets.astype("int32"), place=place)
+        self.offsets: Tensor = paddle.to_tensor(batch.offsets.astype(np.int32), place=place)
         self.positions: Tensor = paddle.to_tensor(batch.positions, place=place)
-        self.lengths: Tensor = paddle.to_tensor(batch.lengths, place=place)
+        numbers = np.repeat(np.arange(len(batch)), batch.lengths)
+        self.sequences: Tensor = paddle.to_tensor(numbers, place=place)
         self.longest = int(batch.lengths.max())
 
 
@@ -44,7 +47,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
     """Mix values within each sequence.
 
     Args:
-        q, k, v: (total, H, head), packed and sorted by length.
+        q: Queries, (total, H, head), packed and sorted by length.
+        k: Keys, likewise.
+        v: Values, likewise.
         packing: The sequences.
 
     Returns:
@@ -60,7 +65,7 @@ def probabilities(q: Tensor, k: Tensor, packing: Packing) -> list[Tensor]:
     """Return the attention of each sequence, (H, T, T)."""
     found: list[Tensor] = []
     for group in packing.groups:
-        shape = (group.count, -1, group.length, group.length)
+        shape = (group.number, -1, group.length, group.length)
         weights = _softmax_scores(_heads_first(q, group), _heads_first(k, group))
         found.extend(weights.reshape(shape).unbind(0))
     return found
@@ -71,7 +76,12 @@ def has_flash(q: Tensor) -> bool:
     half = q.dtype in (paddle.float16, paddle.bfloat16)
     if not half or not q.place.is_gpu_place() or q.shape[-1] % 8 or q.shape[-1] > 256:
         return False
-    return paddle.device.cuda.get_device_capability(q.place.gpu_device_id())[0] >= 8
+    return _capability(q.place.gpu_device_id()) >= 8
+
+
+@cache
+def _capability(gpu: int) -> int:
+    return int(paddle.device.cuda.get_device_capability(gpu)[0])
 
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
@@ -84,8 +94,8 @@ def _flash(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
 
 def _heads_first(x: Tensor, group: Group) -> Tensor:
     """Sequences of one length: (total, H, head) to (n * H, T, head)."""
-    rows = x[group.start : group.start + group.count * group.length]
-    split = rows.reshape([group.count, group.length, *x.shape[1:]]).transpose([0, 2, 1, 3])
+    rows = x[group.start : group.start + group.number * group.length]
+    split = rows.reshape([group.number, group.length, *x.shape[1:]]).transpose([0, 2, 1, 3])
     return split.reshape([-1, group.length, x.shape[-1]])
 
 
@@ -95,7 +105,7 @@ def _attend_group(q: Tensor, k: Tensor, v: Tensor, group: Group) -> Tensor:
     step = max(1, scores // group.length**2)
     mixed = [_mix(*(p[i : i + step] for p in parts)) for i in range(0, len(parts[0]), step)]
     whole = mixed[0] if len(mixed) == 1 else paddle.concat(mixed)
-    heads = whole.reshape([group.count, -1, group.length, q.shape[-1]])
+    heads = whole.reshape([group.number, -1, group.length, q.shape[-1]])
     return heads.transpose([0, 2, 1, 3]).reshape([-1, *q.shape[1:]])
 
 

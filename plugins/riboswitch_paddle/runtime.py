@@ -48,6 +48,27 @@ def wants_avx2_hint() -> bool:
     return "AuthenticAMD" in text and " avx2 " in text and " fma " in text
 
 
+@contextmanager
+def on_device(device: str) -> Iterator[None]:
+    """Make a GPU the current one, as its kernels need; the CPU's do without.
+
+    Paddle keeps one current device for the process and CUDA one for each thread, so it is set
+    even where Paddle believes that it is.
+    """
+    if device == "cpu":
+        yield
+        return
+    import paddle
+
+    before = paddle.get_device()
+    paddle.set_device(device)
+    try:
+        yield
+    finally:
+        if before != device:
+            paddle.set_device(before)
+
+
 class Threads:
     """How many cores one call of Paddle may use on the CPU.
 

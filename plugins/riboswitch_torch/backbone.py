@@ -245,7 +245,12 @@ class TorchBackbone:
         order = np.argsort(batch.lengths, kind="stable")
         ordered = batch.take(order)
         ids = torch.from_numpy(ordered.ids).to(device, torch.int64)
-        packed = self.module(ids, Packing(ordered, device), outputs)
+        try:
+            packed = self.module(ids, Packing(ordered, device), outputs)
+        except RuntimeError as error:  # CUDA running out of memory is one, too
+            if "allocate" not in str(error) and "out of memory" not in str(error):
+                raise
+            raise MemoryError(f"{len(ids)} tokens at once: {error}") from error
         back = np.argsort(order).tolist()
         found: dict[str, list[Array]] = {}
         for name, value in packed.items():

@@ -136,4 +136,8 @@ LAYOUT = Layout(
         r"inv_freq$",
         r"^(ss|contact|token|sequence|nucleotide)_head\.",
     ),
+    copies=(
+        ("lm_head.decoder.weight", _WORDS),
+        ("lm_head.decoder.bias", "lm_head.bias"),
+    ),
 )

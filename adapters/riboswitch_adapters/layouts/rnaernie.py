@@ -128,4 +128,9 @@ LAYOUT = Layout(
         r"^cls\.predictions\.decoder\.(weight|bias)$",
         r"^cls\.seq_relationship\.",
     ),
+    copies=(
+        ("cls.predictions.decoder_weight", _WORDS),
+        ("cls.predictions.decoder.weight", _WORDS),
+        ("cls.predictions.decoder.bias", "cls.predictions.decoder_bias"),
+    ),
 )

@@ -79,4 +79,5 @@ LAYOUT = Layout(
     rules=rules,
     # The decoder is tied to the embedding; the contact head and a downstream head stand apart.
     ignored=(r"^lm_head\.weight$", r"^contact_head\.", r"^downstream_modules\."),
+    copies=(("lm_head.weight", "embed_tokens.weight"),),
 )

@@ -1,0 +1,147 @@
+"""One encoder as a `paddle.nn.Layer` that interprets any `Architecture`.
+
+Tokens stay packed, (total, D), from the embedding to the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+from paddle.base.framework import EagerParamBase
+
+from riboswitch.architecture import Architecture
+from riboswitch.batch import TokenBatch
+from riboswitch.interfaces import Array, Weights
+from riboswitch_paddle.attention import Packing, Tensor
+from riboswitch_paddle.layers import Embedding, Layer, LayerNorm, LMHead, linear
+from riboswitch_paddle.runtime import Threads, on_device
+
+
+class Encoder(nn.Layer):
+    """The whole encoder. Parameter names are the canonical ones, but for the joined `qkv`."""
+
+    def __init__(self, a: Architecture) -> None:
+        super().__init__()
+        self.architecture = a
+        self.embedding = Embedding(a)
+        self.layers = nn.LayerList([Layer(a) for _ in range(a.num_layers)])
+        self.final_norm = LayerNorm(a.hidden_size, a.norm_eps) if a.final_norm else nn.Identity()
+        self.pooler = linear(a.hidden_size, a.hidden_size) if a.pooler else None
+        self.lm_head = LMHead(a, self.embedding.tokens) if a.lm_head else None
+
+    def forward(
+        self, ids: Tensor, packing: Packing, outputs: Sequence[str] = ("representation",)
+    ) -> dict[str, Tensor | list[Tensor]]:
+        """Run packed tokens, sorted by length.
+
+        Args:
+            ids: int64 (total,).
+            packing: Where the sequences stand.
+            outputs: As in `riboswitch.interfaces.Backbone.forward`.
+
+        Returns:
+            representation (total, D), logits (total, V), hidden_states (N + 1, total, D),
+            pooled (n, D); attentions as one (N, H, T, T) for each sequence.
+        """
+        x = self.embedding(ids, packing)
+        rotary = self._rotary(packing, x)
+        states = [x]
+        kept: list[list[Tensor]] | None = [] if "attentions" in outputs else None
+        for layer in self.layers:
+            x = layer(x, packing, rotary, kept)
+            if "hidden_states" in outputs:
+                states.append(x)
+        x = self.final_norm(x)
+        found: dict[str, Tensor | list[Tensor]] = {"representation": x}
+        if "hidden_states" in outputs:
+            found["hidden_states"] = paddle.stack([*states[:-1], x])
+        if kept is not None:
+            found["attentions"] = [paddle.stack(layers) for layers in zip(*kept, strict=True)]
+        if "pooled" in outputs and self.pooler is not None:
+            found["pooled"] = paddle.tanh(self.pooler(x.gather(packing.offsets[:-1])))
+        if "logits" in outputs and self.lm_head is not None:
+            found["logits"] = self.lm_head(x)
+        return {name: found[name] for name in outputs}
+
+    def _rotary(self, packing: Packing, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Cosines and sines of each token, (total, 1, head / 2)."""
+        a = self.architecture
+        if a.positions != "rotary":
+            return None
+        turns = a.rotary_base ** -(np.arange(0, a.head_size, 2, dtype=np.float64) / a.head_size)
+        frequencies = paddle.to_tensor(turns, place=x.place)
+        angles = packing.positions.astype("float64").reshape([-1, 1, 1]) * frequencies
+        return angles.cos().astype(x.dtype), angles.sin().astype(x.dtype)
+
+    def load_canonical(self, weights: Weights, place: Any, dtype: str) -> None:
+        """Replace every parameter by a canonical weight, one at a time."""
+        for name, parts in list(self._sources()):
+            owner, _, kind = name.rpartition(".")
+            layer = reduce(getattr, owner.split("."), self)
+            array = np.concatenate([weights[p] for p in parts]) if parts[1:] else weights[parts[0]]
+            if isinstance(layer, nn.Linear) and kind == "weight":
+                array = array.T
+            setattr(layer, kind, _parameter(array, place, dtype))
+        if self.lm_head is not None and self.architecture.tied:
+            self.lm_head.decoder.weight = self.embedding.tokens.weight
+
+    def _sources(self) -> Iterator[tuple[str, list[str]]]:
+        """Each parameter and the canonical weights that make it."""
+        for name, _ in self.named_parameters():
+            if ".qkv." in name:
+                yield name, [name.replace("qkv", p) for p in ("query", "key", "value")]
+            elif name.startswith("embedding.") and "norm" not in name:
+                yield name, [name.removesuffix(".weight")]
+            else:
+                yield name, [name]
+
+
+class PaddleBackbone:
+    """`Encoder` behind the core's interface: NumPy in, NumPy out."""
+
+    def __init__(self, encoder: Encoder, device: str, threads: Threads) -> None:
+        self.module = encoder
+        self.device = device
+        self.threads = threads
+
+    def forward(self, batch: TokenBatch, outputs: Sequence[str]) -> dict[str, list[Array]]:
+        """Sort by length, run, sort back."""
+        self.threads.apply()
+        order = np.argsort(batch.lengths, kind="stable")
+        ordered = batch.take(order)
+        ids = ordered.ids.astype(np.int64)
+        with on_device(self.device), paddle.no_grad():  # the latter holds for this thread alone
+            place = self.module.embedding.tokens.weight.place
+            packing = Packing(ordered, place)
+            packed = self.module(paddle.to_tensor(ids, place=place), packing, outputs)
+        back = np.argsort(order).tolist()
+        found: dict[str, list[Array]] = {}
+        for name, value in packed.items():
+            pieces = _split(name, ordered, value)
+            found[name] = [pieces[i] for i in back]
+        return found
+
+
+def _split(name: str, batch: TokenBatch, value: Tensor | list[Tensor]) -> list[Array]:
+    if isinstance(value, list):
+        return [_to_numpy(piece) for piece in value]
+    array = _to_numpy(value)
+    if name == "pooled":
+        return list(array)
+    return batch.split(array, axis=1 if name == "hidden_states" else 0)
+
+
+def _to_numpy(x: Tensor) -> Array:
+    wide = x if x.dtype == paddle.float64 else x.astype("float32")
+    array: Array = wide.numpy()
+    return array
+
+
+def _parameter(array: Array, place: Any, dtype: str) -> EagerParamBase:
+    tensor = paddle.to_tensor(np.ascontiguousarray(array), place=place).astype(dtype)
+    return EagerParamBase.from_tensor(tensor, trainable=False)
