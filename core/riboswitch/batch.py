@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -119,6 +119,33 @@ class TokenBatch:
 
     def __repr__(self) -> str:
         return f"TokenBatch({len(self)} sequences, {len(self.ids)} tokens)"
+
+
+def run_sorted(
+    batch: TokenBatch, run: Callable[[TokenBatch], Mapping[str, NDArray[Any] | list[NDArray[Any]]]]
+) -> dict[str, list[NDArray[Any]]]:
+    """Let an encoder work on sequences sorted by length, and give each its own results.
+
+    Args:
+        batch: Sequences in any order.
+        run: Gets the sorted batch; returns by name an array with a row for each sequence
+            (`pooled`), one with an entry for each token along its first axis or, for
+            `hidden_states`, its second, or a list with an array for each sequence.
+
+    Returns:
+        For each name one array a sequence, in the order of `batch`.
+    """
+    order = np.argsort(batch.lengths, kind="stable")
+    ordered = batch.take(order)
+    back = np.argsort(order).tolist()
+    found: dict[str, list[NDArray[Any]]] = {}
+    for name, value in run(ordered).items():
+        if name == "pooled" or isinstance(value, list):
+            pieces = list(value)
+        else:
+            pieces = ordered.split(value, axis=1 if name == "hidden_states" else 0)
+        found[name] = [pieces[i] for i in back]
+    return found
 
 
 def offsets_of(lengths: ArrayLike) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from riboswitch.architecture import Architecture
-from riboswitch.batch import TokenBatch
+from riboswitch.batch import TokenBatch, run_sorted
 from riboswitch.interfaces import Array, Weights
 from riboswitch_numpy import functions as fn
 
@@ -37,21 +37,8 @@ class NumpyBackbone:
         return self
 
     def forward(self, batch: TokenBatch, outputs: Sequence[str]) -> dict[str, list[Array]]:
-        """Sort by length, run the packed tokens through all layers, and sort back."""
-        order = np.argsort(batch.lengths, kind="stable")
-        ordered = batch.take(order)
-        packed = self._run(ordered, outputs)
-        back = np.argsort(order)
-        found: dict[str, list[Array]] = {}
-        for name, value in packed.items():
-            pieces = value if isinstance(value, list) else self._split(name, ordered, value)
-            found[name] = [pieces[i] for i in back]
-        return found
-
-    def _split(self, name: str, batch: TokenBatch, value: Array) -> list[Array]:
-        if name == "pooled":
-            return list(value)
-        return batch.split(value, axis=1 if name == "hidden_states" else 0)
+        """Run the packed tokens through all layers."""
+        return run_sorted(batch, lambda ordered: self._run(ordered, outputs))
 
     def _run(self, batch: TokenBatch, outputs: Sequence[str]) -> dict[str, Array | list[Array]]:
         a = self.architecture

@@ -15,7 +15,7 @@ from paddle import nn
 from paddle.base.framework import EagerParamBase
 
 from riboswitch.architecture import Architecture
-from riboswitch.batch import TokenBatch
+from riboswitch.batch import TokenBatch, run_sorted
 from riboswitch.interfaces import Array, Weights
 from riboswitch_paddle.attention import Packing, Tensor
 from riboswitch_paddle.layers import Embedding, Layer, LayerNorm, LMHead, linear
@@ -110,35 +110,29 @@ class PaddleBackbone:
         self.threads = threads
 
     def forward(self, batch: TokenBatch, outputs: Sequence[str]) -> dict[str, list[Array]]:
-        """Sort by length, run, sort back."""
+        """Run the packed tokens through all layers."""
+        return run_sorted(batch, lambda ordered: self._run(ordered, outputs))
+
+    def _run(self, batch: TokenBatch, outputs: Sequence[str]) -> dict[str, Array | list[Array]]:
         self.threads.apply()
-        order = np.argsort(batch.lengths, kind="stable")
-        ordered = batch.take(order)
-        ids = ordered.ids.astype(np.int64)
         with on_device(self.device), paddle.no_grad():  # the latter holds for this thread alone
             place = self.module.embedding.tokens.weight.place
-            packing = Packing(ordered, place)
-            packed = self.module(paddle.to_tensor(ids, place=place), packing, outputs)
-        back = np.argsort(order).tolist()
-        found: dict[str, list[Array]] = {}
-        for name, value in packed.items():
-            pieces = _split(name, ordered, value)
-            found[name] = [pieces[i] for i in back]
-        return found
+            ids = paddle.to_tensor(batch.ids.astype(np.int64), place=place)
+            try:
+                packed = self.module(ids, Packing(batch, place), outputs)
+            except (MemoryError, RuntimeError) as error:
+                if "memory" not in str(error).lower():
+                    raise
+                raise MemoryError(f"{len(batch.ids)} tokens at once: {error}") from error
+            return {name: _to_numpy(value) for name, value in packed.items()}
 
 
-def _split(name: str, batch: TokenBatch, value: Tensor | list[Tensor]) -> list[Array]:
-    if isinstance(value, list):
-        return [_to_numpy(piece) for piece in value]
-    array = _to_numpy(value)
-    if name == "pooled":
-        return list(array)
-    return batch.split(array, axis=1 if name == "hidden_states" else 0)
+def _to_numpy(value: Tensor | list[Tensor]) -> Array | list[Array]:
+    return [_array(x) for x in value] if isinstance(value, list) else _array(value)
 
 
-def _to_numpy(x: Tensor) -> Array:
-    wide = x if x.dtype == paddle.float64 else x.astype("float32")
-    array: Array = wide.numpy()
+def _array(x: Tensor) -> Array:
+    array: Array = (x if x.dtype == paddle.float64 else x.astype("float32")).numpy()
     return array
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from riboswitch.architecture import Architecture
-from riboswitch.batch import TokenBatch
+from riboswitch.batch import TokenBatch, run_sorted
 from riboswitch.interfaces import Array, Weights
 from riboswitch_torch.attention import Packing, attend, probabilities
 
@@ -238,25 +238,21 @@ class TorchBackbone:
     def __init__(self, encoder: Encoder) -> None:
         self.module = encoder
 
-    @torch.inference_mode()
     def forward(self, batch: TokenBatch, outputs: Sequence[str]) -> dict[str, list[Array]]:
-        """Sort by length, run, sort back."""
+        """Run the packed tokens through all layers."""
+        return run_sorted(batch, lambda ordered: self._run(ordered, outputs))
+
+    @torch.inference_mode()
+    def _run(self, batch: TokenBatch, outputs: Sequence[str]) -> dict[str, Array | list[Array]]:
         device = self.module.embedding.tokens.weight.device
-        order = np.argsort(batch.lengths, kind="stable")
-        ordered = batch.take(order)
-        ids = torch.from_numpy(ordered.ids).to(device, torch.int64)
+        ids = torch.from_numpy(batch.ids).to(device, torch.int64)
         try:
-            packed = self.module(ids, Packing(ordered, device), outputs)
+            packed = self.module(ids, Packing(batch, device), outputs)
         except RuntimeError as error:  # CUDA running out of memory is one, too
             if "allocate" not in str(error) and "out of memory" not in str(error):
                 raise
             raise MemoryError(f"{len(ids)} tokens at once: {error}") from error
-        back = np.argsort(order).tolist()
-        found: dict[str, list[Array]] = {}
-        for name, value in packed.items():
-            pieces = _split(name, ordered, value)
-            found[name] = [pieces[i] for i in back]
-        return found
+        return {name: _to_numpy(value) for name, value in packed.items()}
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -265,18 +261,12 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
 
 
-def _split(name: str, batch: TokenBatch, value: Tensor | list[Tensor]) -> list[Array]:
-    if isinstance(value, list):
-        return [_to_numpy(piece) for piece in value]
-    array = _to_numpy(value)
-    if name == "pooled":
-        return list(array)
-    return batch.split(array, axis=1 if name == "hidden_states" else 0)
+def _to_numpy(value: Tensor | list[Tensor]) -> Array | list[Array]:
+    return [_array(x) for x in value] if isinstance(value, list) else _array(value)
 
 
-def _to_numpy(x: Tensor) -> Array:
-    wide = x if x.dtype == torch.float64 else x.float()
-    array: Array = wide.cpu().numpy()
+def _array(x: Tensor) -> Array:
+    array: Array = (x if x.dtype == torch.float64 else x.float()).cpu().numpy()
     return array
 
 
