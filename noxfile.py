@@ -85,3 +85,12 @@ def wheel(session: nox.Session) -> None:
     built = str(max(dist.glob("*.whl"), key=lambda path: path.stat().st_mtime))
     session.run(python, "-m", "pip", "install", "-q", built, external=True)
     session.run(python, "tests/first_command.py", external=True)
+
+
+@nox.session(python=PYTHON, default=False)
+@nox.parametrize("backend", ["numpy", "torch", "paddle"])
+def stress(session: nox.Session, backend: str) -> None:
+    """Twenty kills on real sequences, with one worker and with three; takes minutes."""
+    session.install("-e", ".", *FRAMEWORKS[backend])
+    for workers in ("1", "3"):
+        session.run("python", "tests/stress_kill.py", backend, workers, *session.posargs)

@@ -117,12 +117,15 @@ class Alphabet:
         if 0 < num_letters < self.k:
             raise SequenceError(f"its length {num_letters} is shorter than a word of {self.k}.")
 
-    def encode(self, sequences: Sequence[str], *, prompt: str | None = None) -> TokenBatch:
+    def encode(
+        self, sequences: Sequence[str], *, prompt: str | None = None, warn: bool = True
+    ) -> TokenBatch:
         """Turn text into tokens.
 
         Args:
             sequences: Any number of texts.
             prompt: A type of RNA to append to each, from `types`.
+            warn: Whether to count the words that become unknown.
 
         Returns:
             A packed batch with the special tokens.
@@ -138,7 +141,7 @@ class Alphabet:
         tail = [*self._prompt_ids(prompt), self.index[self.eos]]
         counts = np.array([self.num_words(len(t)) for t in texts], np.int64)
         words = self._word_ids(texts)
-        if len(unknown := np.flatnonzero(words == self.unk_id)):
+        if warn and len(unknown := np.flatnonzero(words == self.unk_id)):
             self._warn(texts, counts, unknown)
         offsets = offsets_of(counts + 1 + len(tail))
         ids = np.empty(offsets[-1], np.int32)
@@ -292,13 +295,15 @@ class Alphabet:
         return "".join(letters)
 
 
-def unknown_message(found: Counter[str], sequences: int, alphabet: Alphabet) -> str:
+def unknown_message(found: Counter[str], sequences: int | None, alphabet: Alphabet) -> str:
     """Say in one line which words became unknown, most frequent first."""
     total = sum(found.values())
     shown = ", ".join(f"{word!a} {count}" for word, count in found.most_common(8))
     more = ", …" if len(found) > 8 else ""
     what = {1: "letter"}.get(alphabet.k, "codon" if alphabet.stride > 1 else "k-mer")
-    return (
-        f"{total} {what}{'s' if total > 1 else ''} in {sequences} "
-        f"sequence{'s' if sequences > 1 else ''} became {alphabet.unk}: {shown}{more}"
-    )
+    where = f" in {_plural(sequences, 'sequence')}" if sequences else ""
+    return f"{_plural(total, what)}{where} became {alphabet.unk}: {shown}{more}"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

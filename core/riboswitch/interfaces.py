@@ -142,7 +142,6 @@ class ModelEntry:
         licence: Of the released weights.
         source: Paper or repository.
         released: Where the weights are; None where nobody released any.
-        max_residues: Longest sequence that the authors' own code takes; None without one.
     """
 
     name: str
@@ -152,7 +151,6 @@ class ModelEntry:
     licence: str
     source: str
     released: Released | None = None
-    max_residues: int | None = None
 
 
 class Tensor(Protocol):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -17,8 +18,22 @@ from riboswitch import weights as weights_module
 from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
 from riboswitch.batch import TokenBatch, by_budget
-from riboswitch.errors import BackendError, CheckpointError, SequenceError, UsageError
-from riboswitch.interfaces import OUTPUTS, Array, Backbone, Backend, ModelEntry, Weights
+from riboswitch.errors import (
+    BackendError,
+    CheckpointError,
+    RiboswitchWarning,
+    SequenceError,
+    UsageError,
+)
+from riboswitch.interfaces import (
+    OUTPUTS,
+    Array,
+    Backbone,
+    Backend,
+    Description,
+    ModelEntry,
+    Weights,
+)
 from riboswitch.output import Fill, Output
 from riboswitch.registry import registry
 from riboswitch.released import released_path
@@ -28,6 +43,8 @@ Pool = Literal["mean", "max", "cls"]
 POOLS = ("mean", "max", "cls")
 BATCH_TOKENS = {"cpu": 1024}
 GPU_BATCH_TOKENS = 32768
+SMALL = 128
+"""Tokens below which a second core costs more than it brings."""
 T = TypeVar("T")
 
 
@@ -73,13 +90,16 @@ def load(
 
 
 def identify(path: str | os.PathLike[str]) -> str:
-    """Return the name of the first registered model of a checkpoint's family."""
+    """Return the name of the model that a checkpoint holds.
+
+    That is the registered one of its family and size, else the first one of its family.
+    """
     checkpoint = registry().open_checkpoint(Path(path))
-    _, _, description = weights_module.recognise(checkpoint, registry().layouts)
-    for name, entry in registry().models.items():
-        if entry.family == description.family:
-            return name
-    raise CheckpointError(f"{path}: no registered model is of the family {description.family!r}.")
+    _, _, found = weights_module.recognise(checkpoint, registry().layouts)
+    relatives = [e for e in registry().models.values() if e.family == found.family]
+    if not relatives:
+        raise CheckpointError(f"{path}: no registered model is of the family {found.family!r}.")
+    return next((e for e in relatives if _same_size(e, found)), relatives[0]).name
 
 
 @frozen(eq=False)
@@ -142,6 +162,7 @@ class Model:
             UsageError: An argument cannot be right.
         """
         check_embed(self.entry, pool=pool, layer=layer, window=window)
+        sequences = as_list(sequences)
         for number, sequence in enumerate(sequences):
             if problem := length_problem(self.entry, len(sequence), window, prompt is not None):
                 raise SequenceError(f"sequence {number}: {problem}")
@@ -168,7 +189,7 @@ class Model:
             UsageError: The model has no such output, or ids do not fit the vocabulary.
             SequenceError: A sequence is longer than the model takes.
         """
-        tokens = batch if isinstance(batch, TokenBatch) else self.alphabet.encode(batch)
+        tokens = batch if isinstance(batch, TokenBatch) else self.alphabet.encode(as_list(batch))
         self._check_outputs(outputs)
         self._check_tokens(tokens)
         chunks = by_budget(tokens.lengths, self._budget())
@@ -210,7 +231,9 @@ class Model:
         window: int | None = None,
         prompt: str | None = None,
     ) -> list[Array]:
-        """Like `embed`, for bulk work: unchecked, and the bits do not depend on the cores.
+        """Like `embed`, for bulk work: the bits do not depend on the cores.
+
+        Nothing is checked, and no warning is given of unknown letters.
 
         Returns:
             For each sequence a float32 array (L, D), or (D,) with `pool`.
@@ -229,7 +252,7 @@ class Model:
     ) -> list[Array]:
         pieces = [p for i, s in enumerate(sequences) for p in cut(i, len(s), window, self.alphabet)]
         tokens = self.alphabet.encode(
-            [sequences[p.sequence][p.start : p.stop] for p in pieces], prompt=prompt
+            [sequences[p.sequence][p.start : p.stop] for p in pieces], prompt=prompt, warn=not exact
         )
         chunks = by_budget(tokens.lengths, self._budget())
         now = None if window and pool != "cls" else pool
@@ -260,8 +283,8 @@ class Model:
         """Apply to each batch, on a CPU several at once with one core each."""
         batches = [tokens.take(chunk) for chunk in chunks]
         cores = num_cores() if self.device == "cpu" else 1
-        alone = self.device != "cpu" or (not exact and min(cores, len(batches)) < 2)
-        with nullcontext() if alone else self.backend.single_thread():
+        share = exact or len(tokens.ids) < SMALL or min(cores, len(batches)) > 1
+        with self.backend.single_thread() if share and self.device == "cpu" else nullcontext():
             if cores < 2 or len(batches) < 2:
                 return [function(batch) for batch in batches]
             with ThreadPoolExecutor(min(cores, len(batches))) as pool:
@@ -341,9 +364,16 @@ def length_problem(
     if limit is not None and piece > limit:
         return (
             f"it has {num_letters} residues; {entry.name} takes at most {limit}. "
-            f"Cut it into overlapping pieces: window={limit}"
+            f"A window of {limit} would cut it into overlapping pieces."
         )
     return None
+
+
+def as_list(sequences: Iterable[str]) -> list[str]:
+    """Take any iterable of texts, but not one text, which is an iterable of letters."""
+    if isinstance(sequences, str):
+        raise UsageError("sequences must be a list of strings, not one string.\nWrite [sequence].")
+    return list(sequences)
 
 
 def num_cores() -> int:
@@ -387,6 +417,7 @@ def _checkpoint(
         architecture = entry.architecture.evolve({**found.changes, **overrides})
     except UsageError as error:
         raise CheckpointError(f"{path}: {error}") from error
+    _warn_of_heads(path, found, overrides, architecture.num_heads)
     arrays = weights_module.checkpoint_weights(checkpoint, layout, architecture)
     alphabet = found.alphabet or entry.alphabet
     if len(alphabet) != architecture.vocab_size:
@@ -394,6 +425,27 @@ def _checkpoint(
             f"{path}: {architecture.vocab_size} embeddings for {len(alphabet)} tokens."
         )
     return evolve(entry, architecture=architecture, alphabet=alphabet), arrays
+
+
+def _same_size(entry: ModelEntry, found: Description) -> bool:
+    sizes = ("hidden_size", "num_layers")
+    return all(found.changes.get(s) == getattr(entry.architecture, s) for s in sizes)
+
+
+def _warn_of_heads(
+    path: Path, found: Description, overrides: Mapping[str, Any], heads: int
+) -> None:
+    """No shape tells the number of heads, and a wrong one gives wrong numbers without an error."""
+    if "num_heads" in {**found.changes, **overrides}:
+        return
+    relatives = [e for e in registry().models.values() if e.family == found.family]
+    if not any(_same_size(entry, found) for entry in relatives):
+        warnings.warn(
+            f"{path} does not say its number of attention heads; {heads} is assumed, as in the "
+            'released models.\nGive it when it is another: architecture={"num_heads": …}',
+            RiboswitchWarning,
+            stacklevel=4,
+        )
 
 
 def _device(backend: Backend, device: str) -> str:

@@ -36,7 +36,7 @@ def _entry(size: str, num_layers: int, hidden_size: int, *, released: bool = Tru
             tied=False,
         ),
         alphabet=ALPHABET,
-        licence="CC BY 4.0",
+        licence="CC BY 4.0" if released else "none released",
         source="Penić et al. 2024, arXiv:2403.00043",
         released=Released(url=_RECORD, filename=filename) if released else None,
     )

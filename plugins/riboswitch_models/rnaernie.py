@@ -57,6 +57,5 @@ MODELS = (
             filename="BERT,ERNIE,MOTIF,PROMPT",
             note="Fetch the folder with a browser",
         ),
-        max_residues=510,
     ),
 )

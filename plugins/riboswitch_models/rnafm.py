@@ -49,7 +49,6 @@ MODELS = (
         licence="MIT",
         source="Chen et al. 2022, arXiv:2204.00300",
         released=Released(url=_PAGE, filename="RNA-FM_pretrained.pth"),
-        max_residues=1022,
     ),
     ModelEntry(
         name="mrnafm",
@@ -59,6 +58,5 @@ MODELS = (
         licence="MIT",
         source="github.com/ml4bio/RNA-FM",
         released=Released(url=_PAGE, filename="mRNA-FM_pretrained.pth"),
-        max_residues=3066,
     ),
 )

@@ -284,7 +284,7 @@ def test_an_unfinished_job_is_not_resumed_with_other_settings_or_input(
     with pytest.raises(KeyboardInterrupt):
         embed_file(request(records, output))
     monkeypatch.undo()
-    with pytest.raises(riboswitch.UsageError, match="layer -1, not 0"):
+    with pytest.raises(riboswitch.UsageError, match="layer 1, not 0"):
         embed_file(request(records, output, layer=0))
     records.write_text(">other\nACGU\n")
     with pytest.raises(riboswitch.UsageError, match="other input"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,8 +68,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Embed, and say what was done."""
     from attrs import asdict
 
+    from riboswitch.alphabet import unknown_message
     from riboswitch.jobs.embed import Request, embed_file
     from riboswitch.jobs.estimate import estimate
+    from riboswitch.registry import registry
 
     request = Request(
         source=arguments.input,
@@ -93,8 +96,10 @@ def run(arguments: argparse.Namespace) -> int:
     with Bar(shown=not arguments.quiet) as bar:
         result = embed_file(request, bar)
     summary = summarise(result, request)
-    if unknown := _unknown(summary):
-        say(f"warning: {unknown}")
+    if unknown := Counter(summary["unknown"]):
+        say(
+            f"warning: {unknown_message(unknown, None, registry().model(summary['model']).alphabet)}"
+        )
     if result.failures:
         say(f"{summary['failed']} records failed: see {result.failures}")
     say(_line(summary))
@@ -121,18 +126,13 @@ def summarise(result: Any, request: Any) -> dict[str, Any]:
     }
 
 
-def _unknown(summary: Mapping[str, Any]) -> str | None:
-    unknown: Mapping[str, int] = summary["unknown"]
-    shown = ", ".join(f"{word!a} {count}" for word, count in list(unknown.items())[:8])
-    return f"{sum(unknown.values())} words became unknown: {shown}" if unknown else None
-
-
 def _line(summary: Mapping[str, Any]) -> str:
     speed = summary["computed_residues"] / max(summary["seconds"], 1e-9)
+    took = f"{summary['seconds']:.1f} s ({speed:.0f} residues/s)"
     return (
         f"{summary['written']} of {summary['records']} records, {summary['residues']} residues "
-        f"by {summary['model']} on {summary['backend']} into {summary['output']} "
-        f"in {summary['seconds']:.1f} s ({speed:.0f} residues/s)"
+        f"by {summary['model']} on {summary['backend']} into {summary['output']}: "
+        f"{took if summary['computed_residues'] else 'there already, nothing computed'}"
     )
 
 

@@ -12,6 +12,7 @@ import attrs
 from attrs import field, frozen
 
 from riboswitch._version import __version__
+from riboswitch.alphabet import Alphabet
 from riboswitch.errors import RecordsFailedError, StoreError, UsageError
 from riboswitch.jobs.commit import commit, failures_path, need_pyarrow, put_failures
 from riboswitch.jobs.files import remove_folder, storage_errors
@@ -64,6 +65,7 @@ class Result:
     failures: Path | None
     seconds: float
     computed_residues: int
+    alphabet: Alphabet
 
 
 def embed_file(request: Request, progress: Progress | None = None) -> Result:
@@ -92,12 +94,15 @@ def embed_file(request: Request, progress: Progress | None = None) -> Result:
         failures=failures_path(found, request.output) if found.failed else None,
         seconds=time.perf_counter() - start,
         computed_residues=computed,
+        alphabet=model.alphabet,
     )
 
 
 def check_output(request: Request) -> None:
     """Raise `UsageError` for an output that the result cannot be written to."""
     output, suffix = request.output, request.output.suffix
+    if str(output) == "-":
+        raise UsageError("The result cannot go to stdout.\nGive the name of a file or folder.")
     if request.pool is None and suffix in (".npz", ".parquet", ".npy"):
         raise UsageError(
             f"Per-residue embeddings go into a folder, not into one {suffix} file.\n"
@@ -134,7 +139,7 @@ def make_settings(request: Request, model: Model) -> Settings:
         architecture=attrs.asdict(model.architecture),
         licence=model.entry.licence,
         pool=request.pool,
-        layer=request.layer,
+        layer=request.layer % (model.architecture.num_layers + 1),
         window=request.window,
         prompt=request.prompt,
         chunk_residues=request.chunk_residues,

@@ -16,6 +16,7 @@ from riboswitch.model import BATCH_TOKENS, GPU_BATCH_TOKENS, Model, load, num_co
 class Estimate:
     """Sizes in bytes, time in seconds; `padding` is the share of computed tokens."""
 
+    version: int = 1
     records: int
     failed: int
     residues: int
