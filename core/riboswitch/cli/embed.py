@@ -71,7 +71,6 @@ def run(arguments: argparse.Namespace) -> int:
     from riboswitch.alphabet import unknown_message
     from riboswitch.jobs.embed import Request, embed_file
     from riboswitch.jobs.estimate import estimate
-    from riboswitch.registry import registry
 
     request = Request(
         source=arguments.input,
@@ -97,9 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
         result = embed_file(request, bar)
     summary = summarise(result, request)
     if unknown := Counter(summary["unknown"]):
-        say(
-            f"warning: {unknown_message(unknown, None, registry().model(summary['model']).alphabet)}"
-        )
+        say(f"warning: {unknown_message(unknown, None, result.alphabet)}")
     if result.failures:
         say(f"{summary['failed']} records failed: see {result.failures}")
     say(_line(summary))
