@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import nox
@@ -11,8 +12,9 @@ nox.options.default_venv_backend = "virtualenv"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
 
-PYTHON = "3.11"
-OTHER_PYTHONS = ["3.10", "3.12", "3.13"]
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+OTHER_PYTHONS = [python for python in PYTHONS if python != PYTHON]
 TEST = ["pytest", "hypothesis", "pyarrow"]
 FRAMEWORKS = {
     "numpy": [],

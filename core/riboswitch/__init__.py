@@ -24,7 +24,8 @@ if TYPE_CHECKING:
         UsageError,
     )
     from riboswitch.hookspecs import impl
-    from riboswitch.model import Model, load, models
+    from riboswitch.loading import load, models
+    from riboswitch.model import Model
     from riboswitch.output import Fill, Output
     from riboswitch.store import Embeddings, open_embeddings
 
@@ -44,7 +45,8 @@ _HOMES = {
         "UsageError",
     ),
     "hookspecs": ("impl",),
-    "model": ("Model", "load", "models"),
+    "loading": ("load", "models"),
+    "model": ("Model",),
     "output": ("Fill", "Output"),
     "store": ("Embeddings", "open_embeddings"),
 }

@@ -19,7 +19,7 @@ LETTERS = frozenset("ACGTUIRYKMSWBDHVNX-.*|?")
 """What a token of letters may be made of; tokens with anything else are special."""
 
 _SYNONYMS = {"X": "N", ".": "-"}
-_MASK, _UNKNOWN = "\x01", "\x02"
+_MASK, _UNKNOWN, _FOREIGN = "\x01", "\x02", "\x03"
 _WRITTEN = re.compile(r"<(mask|unk)>|[^ -~]")
 
 
@@ -117,6 +117,18 @@ class Alphabet:
         if 0 < num_letters < self.k:
             raise SequenceError(f"its length {num_letters} is shorter than a word of {self.k}.")
 
+    def plain(self, sequence: str) -> str:
+        """Return upper-case ASCII text with one character for each letter.
+
+        `<mask>` and `<unk>` become one control character for each letter that they stand for,
+        and so does a letter that is no printable ASCII.
+        """
+        if "<" not in sequence and sequence.isascii() and sequence.isprintable():
+            return sequence.upper()
+        width = self.k if self.stride > 1 else 1
+        marks = {"<mask>": _MASK * width, "<unk>": _UNKNOWN * width}
+        return _WRITTEN.sub(lambda m: marks.get(m[0], _FOREIGN), sequence).upper()
+
     def encode(
         self, sequences: Sequence[str], *, prompt: str | None = None, warn: bool = True
     ) -> TokenBatch:
@@ -137,7 +149,12 @@ class Alphabet:
         Warns:
             UnknownLetterWarning: Once, with the number of words that became unknown.
         """
-        texts = self._texts(sequences)
+        return self.encode_plain(self._texts(sequences), prompt=prompt, warn=warn)
+
+    def encode_plain(
+        self, texts: list[str], *, prompt: str | None = None, warn: bool = True
+    ) -> TokenBatch:
+        """Like `encode`, for what `plain` returned, whole words long; nothing is checked."""
         tail = [*self._prompt_ids(prompt), self.index[self.eos]]
         counts = np.array([self.num_words(len(t)) for t in texts], np.int64)
         words = self._word_ids(texts)
@@ -164,7 +181,7 @@ class Alphabet:
         """Count the words of a text that the vocabulary lacks, upper-case."""
         texts = self._texts([sequence])
         unknown = np.flatnonzero(self._word_ids(texts) == self.unk_id)
-        return Counter(self._word(texts[0], i) for i in unknown.tolist())
+        return _unwanted(self._word(texts[0], i) for i in unknown.tolist())
 
     def to_rna(self, word: str) -> str:
         """Write a token of letters with U, however the vocabulary writes it."""
@@ -175,21 +192,13 @@ class Alphabet:
             raise UsageError(
                 "sequences must be a list of strings, not one string.\nWrite [sequence]."
             )
-        texts = [self._plain(s) for s in sequences]
+        texts = [self.plain(s) for s in sequences]
         for number, text in enumerate(texts):
             try:
                 self.check_length(len(text))
             except SequenceError as error:
                 raise SequenceError(f"sequence {number}: {error}") from None
         return texts
-
-    def _plain(self, sequence: str) -> str:
-        """Upper-case ASCII text, one character for each letter, mask and unknown included."""
-        if "<" not in sequence and sequence.isascii() and sequence.isprintable():
-            return sequence.upper()
-        width = self.k if self.stride > 1 else 1
-        marks = {"<mask>": _MASK * width, "<unk>": _UNKNOWN * width}
-        return _WRITTEN.sub(lambda m: marks.get(m[0], _UNKNOWN), sequence).upper()
 
     @cached_property
     def _codes(self) -> tuple[NDArray[np.intp], int, NDArray[np.int32]]:
@@ -250,19 +259,18 @@ class Alphabet:
         return [self.index[self.ind], self.index[prompt]]
 
     def _word(self, text: str, number: int) -> str:
-        word = text[number * self.stride : number * self.stride + self.k]
-        return "".join("?" if c == _UNKNOWN else c for c in word)
+        return text[number * self.stride : number * self.stride + self.k]
 
     def _warn(self, texts: list[str], counts: NDArray[np.int64], unknown: NDArray[np.intp]) -> None:
         ends = np.cumsum(counts)
         homes = np.searchsorted(ends, unknown, side="right")
         starts = ends - counts
-        found = Counter(
+        found = _unwanted(
             self._word(texts[h], int(u - starts[h])) for h, u in zip(homes, unknown, strict=True)
         )
-        warnings.warn(
-            unknown_message(found, len(set(homes.tolist())), self), UnknownLetterWarning, 3
-        )
+        if found:
+            message = unknown_message(found, len(set(homes.tolist())), self)
+            warnings.warn(message, UnknownLetterWarning, 4)
 
     def _text(self, tokens: list[str]) -> str:
         if self.ind in tokens:
@@ -303,6 +311,11 @@ def unknown_message(found: Counter[str], sequences: int | None, alphabet: Alphab
     what = {1: "letter"}.get(alphabet.k, "codon" if alphabet.stride > 1 else "k-mer")
     where = f" in {_plural(sequences, 'sequence')}" if sequences else ""
     return f"{_plural(total, what)}{where} became {alphabet.unk}: {shown}{more}"
+
+
+def _unwanted(words: Iterable[str]) -> Counter[str]:
+    """Count unknown words, but for those that the text itself calls unknown."""
+    return Counter(w.replace(_FOREIGN, "?") for w in words if _UNKNOWN not in w)
 
 
 def _plural(count: int, noun: str) -> str:

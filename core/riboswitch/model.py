@@ -1,105 +1,32 @@
-"""`load` and `Model`: the two things that most users need."""
+"""`Model`: a language model with its weights on one backend."""
 
 from __future__ import annotations
 
-import os
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-from attrs import evolve, frozen
+from attrs import frozen
 
-from riboswitch import weights as weights_module
 from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
 from riboswitch.batch import TokenBatch, by_budget
-from riboswitch.errors import (
-    BackendError,
-    CheckpointError,
-    RiboswitchWarning,
-    SequenceError,
-    UsageError,
-)
-from riboswitch.interfaces import (
-    OUTPUTS,
-    Array,
-    Backbone,
-    Backend,
-    Description,
-    ModelEntry,
-    Weights,
-)
+from riboswitch.cores import num_cores
+from riboswitch.errors import SequenceError, UsageError
+from riboswitch.interfaces import OUTPUTS, Array, Backbone, Backend, ModelEntry, Weights
+from riboswitch.limits import check_embed, length_problem
 from riboswitch.output import Fill, Output
-from riboswitch.registry import registry
-from riboswitch.released import released_path
 from riboswitch.windows import cut, join, pool_rows
 
 Pool = Literal["mean", "max", "cls"]
-POOLS = ("mean", "max", "cls")
 BATCH_TOKENS = {"cpu": 1024}
 GPU_BATCH_TOKENS = 32768
 SMALL = 128
 """Tokens below which a second core costs more than it brings."""
 T = TypeVar("T")
-
-
-def models() -> list[str]:
-    """Names that `load` takes."""
-    return list(registry().models)
-
-
-def load(
-    name: str,
-    *,
-    backend: str = "auto",
-    weights: str | os.PathLike[str] = "released",
-    device: str = "auto",
-    dtype: str = "auto",
-    architecture: Mapping[str, Any] | None = None,
-    seed: int = 0,
-) -> Model:
-    """Load a model, in evaluation mode.
-
-    Args:
-        name: One of `models()`.
-        backend: `numpy`, `torch`, `paddle`, a plugin's name, or `auto`: the best one installed.
-        weights: `released`, `random` (from `seed`, the same on every backend), or the path of a
-            file or folder in any known layout, recognised by its content.
-        device: A device of the backend, or `auto`.
-        dtype: `float32`, `bfloat16`, `float16` or `float64` as the backend can, or `auto`.
-        architecture: Values that override what the checkpoint says.
-        seed: For random weights.
-
-    Raises:
-        UsageError: An argument cannot be right.
-        BackendError: The backend is unknown, not installed or cannot do it.
-        CheckpointError: The file is no checkpoint, is damaged or does not fit.
-    """
-    entry = registry().model(name)
-    chosen = registry().backend(backend)
-    device = _device(chosen, device)
-    dtype = _dtype(chosen, device, dtype)
-    entry, arrays = _weights(entry, weights, architecture or {}, seed)
-    backbone = chosen.build(entry.architecture, arrays, device=device, dtype=dtype)
-    return Model(entry, chosen, backbone, arrays, device, dtype)
-
-
-def identify(path: str | os.PathLike[str]) -> str:
-    """Return the name of the model that a checkpoint holds.
-
-    That is the registered one of its family and size, else the first one of its family.
-    """
-    checkpoint = registry().open_checkpoint(Path(path))
-    _, _, found = weights_module.recognise(checkpoint, registry().layouts)
-    relatives = [e for e in registry().models.values() if e.family == found.family]
-    if not relatives:
-        raise CheckpointError(f"{path}: no registered model is of the family {found.family!r}.")
-    return next((e for e in relatives if _same_size(e, found)), relatives[0]).name
 
 
 @frozen(eq=False)
@@ -162,11 +89,11 @@ class Model:
             UsageError: An argument cannot be right.
         """
         check_embed(self.entry, pool=pool, layer=layer, window=window)
-        sequences = as_list(sequences)
-        for number, sequence in enumerate(sequences):
-            if problem := length_problem(self.entry, len(sequence), window, prompt is not None):
+        texts = [self.alphabet.plain(sequence) for sequence in as_list(sequences)]
+        for number, text in enumerate(texts):
+            if problem := length_problem(self.entry, len(text), window, prompt is not None):
                 raise SequenceError(f"sequence {number}: {problem}")
-        arrays = self._embed(sequences, pool, layer, window, prompt, exact=False)
+        arrays = self._embed(texts, pool, layer, window, prompt, exact=False)
         if pool is None:
             return arrays
         return np.stack(arrays) if arrays else np.zeros((0, self.architecture.hidden_size), "f4")
@@ -238,11 +165,12 @@ class Model:
         Returns:
             For each sequence a float32 array (L, D), or (D,) with `pool`.
         """
-        return self._embed(sequences, pool, layer, window, prompt, exact=True)
+        texts = [self.alphabet.plain(sequence) for sequence in sequences]
+        return self._embed(texts, pool, layer, window, prompt, exact=True)
 
     def _embed(
         self,
-        sequences: Sequence[str],
+        texts: list[str],
         pool: str | None,
         layer: int,
         window: int | None,
@@ -250,10 +178,9 @@ class Model:
         *,
         exact: bool,
     ) -> list[Array]:
-        pieces = [p for i, s in enumerate(sequences) for p in cut(i, len(s), window, self.alphabet)]
-        tokens = self.alphabet.encode(
-            [sequences[p.sequence][p.start : p.stop] for p in pieces], prompt=prompt, warn=not exact
-        )
+        pieces = [p for i, t in enumerate(texts) for p in cut(i, len(t), window, self.alphabet)]
+        parts = [texts[p.sequence][p.start : p.stop] for p in pieces]
+        tokens = self.alphabet.encode_plain(parts, prompt=prompt, warn=not exact)
         chunks = by_budget(tokens.lengths, self._budget())
         now = None if window and pool != "cls" else pool
         states = partial(self._states, layer=layer, pool=now, tail=1 if prompt is None else 3)
@@ -318,57 +245,6 @@ class Model:
         return f"Model({self.entry.name!r}, {self.backend.name!r}, {self.device!r}, {self.dtype!r})"
 
 
-def check_embed(
-    entry: ModelEntry, *, pool: str | None, layer: int = -1, window: int | None = None
-) -> None:
-    """Raise `UsageError` for arguments of `embed` that cannot be right for any sequence."""
-    if pool is not None and pool not in POOLS:
-        raise UsageError(f"There is no pooling {pool!r}.\nThere are: {', '.join(POOLS)}")
-    n = entry.architecture.num_layers
-    if not -n - 1 <= layer <= n:
-        raise UsageError(f"There is no layer {layer}: {entry.name} has {-n - 1} to {n}.")
-    if window is None:
-        return
-    if window < max(2 * entry.alphabet.stride, entry.alphabet.k + 1):
-        raise UsageError(f"A window of {window} residues is too short to overlap.")
-    if entry.alphabet.stride > 1 and window % entry.alphabet.stride:
-        raise UsageError(f"A window of codons must be divisible by 3; {window} is not.")
-    limit = max_residues(entry)
-    if limit is not None and window > limit:
-        raise UsageError(
-            f"A window of {window} residues is longer than the {limit} that {entry.name} takes."
-        )
-
-
-def max_residues(entry: ModelEntry, *, prompt: bool = False) -> int | None:
-    """Letters of the longest text that the model takes; None without a limit."""
-    limit = entry.architecture.max_tokens
-    if limit is None:
-        return None
-    words = limit - (4 if prompt else 2)
-    return words * entry.alphabet.stride + entry.alphabet.k - entry.alphabet.stride
-
-
-def length_problem(
-    entry: ModelEntry, num_letters: int, window: int | None, prompt: bool
-) -> str | None:
-    """Say why a text of so many letters cannot be embedded; None when it can."""
-    if not num_letters:
-        return "it is empty."
-    try:
-        entry.alphabet.check_length(num_letters)
-    except SequenceError as error:
-        return str(error)
-    limit = max_residues(entry, prompt=prompt)
-    piece = min(num_letters, window or num_letters)
-    if limit is not None and piece > limit:
-        return (
-            f"it has {num_letters} residues; {entry.name} takes at most {limit}. "
-            f"A window of {limit} would cut it into overlapping pieces."
-        )
-    return None
-
-
 def as_list(sequences: Iterable[str]) -> list[str]:
     """Take any iterable of texts, but not one text, which is an iterable of letters."""
     if isinstance(sequences, str):
@@ -376,96 +252,6 @@ def as_list(sequences: Iterable[str]) -> list[str]:
     return list(sequences)
 
 
-def num_cores() -> int:
-    """Cores that this process may use; `OMP_NUM_THREADS` lowers it."""
-    have = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(have, int(asked))) if asked.isdigit() else have
-
-
 def _pool(states: Array, pool: str | None, tail: int) -> Array:
     rows: Array = states[0] if pool == "cls" else states[1 : len(states) - tail]
     return rows if pool == "cls" else pool_rows(rows, pool)
-
-
-def _weights(
-    entry: ModelEntry,
-    weights: str | os.PathLike[str],
-    overrides: Mapping[str, Any],
-    seed: int,
-) -> tuple[ModelEntry, Weights]:
-    if weights == "random":
-        architecture = entry.architecture.evolve(overrides)
-        random = weights_module.random_weights(architecture, seed)
-        return evolve(entry, architecture=architecture), random
-    path = released_path(entry) if weights == "released" else Path(weights)
-    return _checkpoint(entry, path, overrides)
-
-
-def _checkpoint(
-    entry: ModelEntry, path: Path, overrides: Mapping[str, Any]
-) -> tuple[ModelEntry, Weights]:
-    reg = registry()
-    checkpoint = reg.open_checkpoint(path)
-    layout, checkpoint, found = weights_module.recognise(checkpoint, reg.layouts)
-    if found.family != entry.family:
-        raise CheckpointError(
-            f"{path} holds a model of the family {found.family!r}; {entry.name!r} is of "
-            f"{entry.family!r}.\nLoad it under the name of its own family."
-        )
-    try:
-        architecture = entry.architecture.evolve({**found.changes, **overrides})
-    except UsageError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    _warn_of_heads(path, found, overrides, architecture.num_heads)
-    arrays = weights_module.checkpoint_weights(checkpoint, layout, architecture)
-    alphabet = found.alphabet or entry.alphabet
-    if len(alphabet) != architecture.vocab_size:
-        raise CheckpointError(
-            f"{path}: {architecture.vocab_size} embeddings for {len(alphabet)} tokens."
-        )
-    return evolve(entry, architecture=architecture, alphabet=alphabet), arrays
-
-
-def _same_size(entry: ModelEntry, found: Description) -> bool:
-    sizes = ("hidden_size", "num_layers")
-    return all(found.changes.get(s) == getattr(entry.architecture, s) for s in sizes)
-
-
-def _warn_of_heads(
-    path: Path, found: Description, overrides: Mapping[str, Any], heads: int
-) -> None:
-    """No shape tells the number of heads, and a wrong one gives wrong numbers without an error."""
-    if "num_heads" in {**found.changes, **overrides}:
-        return
-    relatives = [e for e in registry().models.values() if e.family == found.family]
-    if not any(_same_size(entry, found) for entry in relatives):
-        warnings.warn(
-            f"{path} does not say its number of attention heads; {heads} is assumed, as in the "
-            'released models.\nGive it when it is another: architecture={"num_heads": …}',
-            RiboswitchWarning,
-            stacklevel=4,
-        )
-
-
-def _device(backend: Backend, device: str) -> str:
-    have = backend.devices()
-    if device == "auto":
-        return have[0]
-    if device not in have:
-        raise BackendError(
-            f"The backend {backend.name!r} has no device {device!r}.\nIt has: {', '.join(have)}"
-        )
-    return device
-
-
-def _dtype(backend: Backend, device: str, dtype: str) -> str:
-    have = backend.dtypes(device)
-    if dtype == "auto":
-        return have[0]
-    if dtype not in have:
-        raise BackendError(
-            f"The backend {backend.name!r} cannot compute in {dtype!r} on {device!r}.\n"
-            f"It can: {', '.join(have)}"
-        )
-    return dtype

@@ -103,8 +103,14 @@ class Registry:
 
     def open_checkpoint(self, path: Path) -> Checkpoint:
         """Open a file or folder by the first plugin that knows its kind."""
-        for _, function in self._calls("riboswitch_open_checkpoint"):
-            checkpoint = function(path=path)
+        for plugin, function in self._calls("riboswitch_open_checkpoint"):
+            try:
+                checkpoint = function(path=path)
+            except RiboswitchError:
+                raise
+            except Exception as error:
+                self._report(plugin, f"riboswitch_open_checkpoint: {type(error).__name__}: {error}")
+                continue
             if isinstance(checkpoint, Checkpoint):
                 return checkpoint
         raise CheckpointError(
@@ -113,7 +119,7 @@ class Registry:
         )
 
     def _calls(self, hook: str) -> Iterator[tuple[str, Callable[..., Any]]]:
-        for implementation in reversed(getattr(self.manager.hook, hook).get_hookimpls()):
+        for implementation in getattr(self.manager.hook, hook).get_hookimpls():
             yield implementation.plugin_name, implementation.function
 
     def _collect(self, hook: str, kind: type[T]) -> dict[str, T]:

@@ -8,8 +8,8 @@ from contextlib import contextmanager, nullcontext
 import numpy as np
 
 from riboswitch.architecture import Architecture
+from riboswitch.cores import num_cores
 from riboswitch.interfaces import Weights
-from riboswitch.model import num_cores
 from riboswitch_paddle.runtime import (
     GEMM,
     Threads,

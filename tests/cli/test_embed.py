@@ -185,7 +185,7 @@ def test_a_record_longer_than_the_model_needs_a_window(cli) -> None:
     assert done.returncode == 3
     reason = (cli.folder / "out.emb" / "failed.tsv").read_text("utf-8")
     assert "1200 residues" in reason
-    assert "window of 1022" in reason
+    assert "window=1022" in reason
     done = cli("embed", "in.fa", "-o", "cut.emb", "--window=1022", *options)
     assert done.returncode == 0, done.stderr
     assert riboswitch.open_embeddings(cli.folder / "cut.emb")["long"].shape == (1200, 40)

@@ -26,7 +26,7 @@ def add_parsers(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print token, probability and sequence, tab-separated, best first."""
-    from riboswitch.model import load
+    from riboswitch.loading import load
 
     fills = load(**load_arguments(arguments)).fill_mask(arguments.sequence, arguments.top)
     if arguments.json:

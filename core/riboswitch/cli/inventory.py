@@ -30,7 +30,7 @@ def add_parsers(commands: Any) -> None:
 
 def models(arguments: argparse.Namespace) -> int:
     """A line for each model."""
-    from riboswitch.model import max_residues
+    from riboswitch.limits import max_residues
     from riboswitch.registry import registry
 
     rows = [

@@ -19,7 +19,9 @@ from riboswitch.jobs.files import remove_folder, storage_errors
 from riboswitch.jobs.plan import Chunk, Plan, Settings, fingerprint, plan, survey
 from riboswitch.jobs.pool import run_in_processes
 from riboswitch.jobs.work import find_receipt, run_chunk
-from riboswitch.model import Model, check_embed, load
+from riboswitch.limits import check_embed
+from riboswitch.loading import load
+from riboswitch.model import Model
 from riboswitch.store import read_manifest
 from riboswitch.weights import weights_hash
 

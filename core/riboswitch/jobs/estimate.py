@@ -7,9 +7,11 @@ import time
 import numpy as np
 from attrs import frozen
 
+from riboswitch.cores import num_cores
 from riboswitch.jobs.embed import Request, check_output, make_settings
 from riboswitch.jobs.plan import survey
-from riboswitch.model import BATCH_TOKENS, GPU_BATCH_TOKENS, Model, load, num_cores
+from riboswitch.loading import load
+from riboswitch.model import BATCH_TOKENS, GPU_BATCH_TOKENS, Model
 
 
 @frozen(kw_only=True)

@@ -19,7 +19,7 @@ from attrs import define, field, frozen
 from riboswitch.errors import SequenceError
 from riboswitch.interfaces import ModelEntry
 from riboswitch.jobs.files import atomic, storage_errors, write
-from riboswitch.model import length_problem
+from riboswitch.limits import length_problem
 from riboswitch.sequences import Record, read_records, record_problem
 
 CHUNK_RESIDUES = 16384

@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from riboswitch.cores import num_cores
 from riboswitch.errors import ResourceError, StoreError
 from riboswitch.jobs.plan import Chunk, Plan
 from riboswitch.jobs.work import run_chunk
-from riboswitch.model import Model, load, num_cores
+from riboswitch.loading import load
+from riboswitch.model import Model
 
 
 class _Job(NamedTuple):
