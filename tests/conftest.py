@@ -1,0 +1,177 @@
+"""Backends as one fixture, `--require-backend`, and the one table of tolerance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pytest
+from attrs import evolve
+from hypothesis import settings
+
+from riboswitch import Architecture, Model, RiboswitchError, load
+from riboswitch.interfaces import Backbone
+from riboswitch.registry import missing, registry
+from riboswitch.weights import LazyWeights
+
+BACKENDS = ("numpy", "torch", "paddle")
+
+TOLERANCES: Mapping[tuple[str, str], float] = {
+    # (what is compared, dtype that it was computed in): largest absolute difference.
+    # `fixture`: outputs of the public implementations, stored in float64 (RiNALMo computed them
+    # in float64 throughout; RNA-FM's LayerNorm did not) or float32.
+    ("fixture", "float64"): 2e-7,
+    ("fixture rinalmo", "float64"): 1e-10,
+    ("fixture in float32", "float64"): 2e-6,
+    ("fixture", "float32"): 2e-5,
+    # The same sequence in another batch, on one backend.
+    ("batches", "float32"): 5e-6,
+    # One backend against NumPy in float64.
+    ("backends", "float32"): 1e-4,
+    ("backends", "float64"): 1e-9,
+}
+
+SMALL = {"num_layers": 2, "hidden_size": 48, "num_heads": 4, "feed_forward_size": 80}
+
+settings.register_profile("tests", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("tests")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-backend",
+        default="",
+        metavar="NAME[,NAME]",
+        help="backends that must be here: a test marked for one of them fails where it would skip",
+    )
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    for name in _required(session.config):
+        try:
+            registry().backend(name)
+        except RiboswitchError as error:
+            raise pytest.UsageError(f"--require-backend={name}: {error}") from error
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for name in _marked(item):
+        entry = registry().backends.get(name)
+        if entry is None:
+            pytest.fail(f"the backend marker names {name!r}, which no plugin announces")
+        if lacking := missing(entry):
+            pytest.skip(f"the backend {name} needs {', '.join(lacking)}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    skipped = report.skipped and not hasattr(report, "wasxfail")
+    if skipped and (names := _marked(item) & _required(item.config)):
+        report.outcome = "failed"
+        report.longrepr = f"skipped under --require-backend={','.join(names)}: {report.longrepr}"
+    return report
+
+
+def _required(config: pytest.Config) -> set[str]:
+    return {name.strip() for name in config.getoption("--require-backend").split(",")} - {""}
+
+
+def _marked(item: pytest.Item) -> set[str]:
+    return {name for mark in item.iter_markers("backend") for name in mark.args}
+
+
+@pytest.fixture(
+    scope="session", params=[pytest.param(n, marks=pytest.mark.backend(n)) for n in BACKENDS]
+)
+def backend(request: pytest.FixtureRequest) -> str:
+    """The name of each backend in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def tolerance() -> Mapping[tuple[str, str], float]:
+    """`TOLERANCES`."""
+    return TOLERANCES
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    """The folder of small checkpoints and what the public implementations made of them."""
+    return Path(__file__).parent / "data" / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def lively() -> Callable[..., LazyWeights]:
+    """Draw weights whose biases, scales and activations all matter."""
+    return lively_weights
+
+
+@pytest.fixture(scope="session")
+def build() -> Callable[..., Backbone]:
+    """Make a backbone of lively weights: build(backend, architecture, dtype="float32")."""
+    return build_backbone
+
+
+@pytest.fixture(scope="session")
+def small() -> Callable[..., Model]:
+    """Make a shrunken model of lively weights: small(name, backend, dtype="float32", **sizes)."""
+    return small_model
+
+
+@pytest.fixture
+def cores(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Pretend that the machine has so many cores."""
+    return lambda count: monkeypatch.setattr("riboswitch.model.num_cores", lambda: count)
+
+
+@pytest.fixture
+def fresh_registry() -> Iterator[None]:
+    """Let a test read the plugins anew, and forget what it read."""
+    registry.cache_clear()
+    yield
+    registry.cache_clear()
+
+
+def lively_weights(architecture: Architecture, seed: int = 0) -> LazyWeights:
+    shapes = architecture.parameter_shapes()
+
+    def make(name: str) -> Any:
+        shape = shapes[name]
+        noise = np.random.default_rng([seed, crc32(name.encode())]).standard_normal(shape)
+        if name.endswith("beta") or ("norm" in name and name.endswith("weight")):
+            drawn = 1 + 0.2 * noise
+        elif name.endswith("weight"):
+            drawn = noise / np.sqrt(shape[-1])
+        else:
+            drawn = noise * (0.2 if name.endswith("bias") else 0.15)
+        return np.asarray(drawn, np.float32)
+
+    return LazyWeights(shapes, make)
+
+
+def build_backbone(
+    backend: str, architecture: Architecture, dtype: str = "float32", seed: int = 0
+) -> Backbone:
+    weights = lively_weights(architecture, seed)
+    return registry().backend(backend).build(architecture, weights, device="cpu", dtype=dtype)
+
+
+def small_model(name: str, backend: str, dtype: str = "float32", **sizes: Any) -> Model:
+    changes = {**SMALL, **sizes}
+    model = load(name, backend="numpy", weights="random", architecture=changes)
+    weights = lively_weights(model.architecture)
+    backbone = build_backbone(backend, model.architecture, dtype)
+    return evolve(
+        model,
+        backend=registry().backend(backend),
+        backbone=backbone,
+        weights=weights,
+        device="cpu",
+        dtype=dtype,
+    )

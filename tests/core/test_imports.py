@@ -1,0 +1,62 @@
+"""What an import brings along, in a fresh interpreter."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+FRAMEWORKS = {"torch", "paddle", "safetensors", "pyarrow", "jax", "tensorflow"}
+REPORT = "import json, sys; print(json.dumps(sorted({n.split('.')[0] for n in sys.modules})))"
+
+
+def run(code: str) -> str:
+    command = [sys.executable, "-W", "error", "-c", code]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def loaded_by(code: str) -> set[str]:
+    return set(json.loads(run(f"{code}\n{REPORT}")))
+
+
+def test_importing_the_package_loads_no_framework_and_no_plugin():
+    loaded = loaded_by("import riboswitch")
+    assert "riboswitch" in loaded
+    assert not loaded & FRAMEWORKS
+    assert not {n for n in loaded if n.startswith("riboswitch_")}
+
+
+def test_listing_the_models_loads_no_framework():
+    loaded = loaded_by("import riboswitch; assert 'rnafm' in riboswitch.models()")
+    assert "riboswitch_models" in loaded
+    assert not loaded & FRAMEWORKS
+
+
+def test_listing_the_backends_loads_no_framework():
+    code = (
+        "from riboswitch.registry import registry\n"
+        "assert 'torch' in registry().backends and registry().layouts"
+    )
+    assert not loaded_by(code) & FRAMEWORKS
+
+
+def test_the_numpy_backend_loads_no_other_framework():
+    code = (
+        "import riboswitch as r\n"
+        "small = dict(num_layers=1, hidden_size=8, num_heads=2, feed_forward_size=8)\n"
+        "r.load('rnafm', backend='numpy', weights='random', architecture=small).embed(['ACGU'])"
+    )
+    assert not loaded_by(code) & {"torch", "paddle"}
+
+
+def test_importing_the_package_is_quick():
+    """0.15 s, or twice what NumPy alone takes on a machine that is slow or busy."""
+    code = (
+        "import time; start = time.perf_counter()\n"
+        "import numpy; middle = time.perf_counter()\n"
+        "import riboswitch; end = time.perf_counter()\n"
+        "print(middle - start, end - start)"
+    )
+    runs = [[float(t) for t in run(code).split()] for _ in range(5)]
+    numpy, everything = (min(times) for times in zip(*runs, strict=True))
+    assert everything < max(0.15, 2 * numpy)

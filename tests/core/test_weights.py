@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from attrs import evolve, frozen
+
+from riboswitch import Architecture, CheckpointError
+from riboswitch.interfaces import Checkpoint, Description, Layout, Rule
+from riboswitch.weights import checkpoint_weights, random_weights, recognise
+
+ARCHITECTURE = Architecture(
+    vocab_size=9,
+    hidden_size=8,
+    num_layers=2,
+    num_heads=2,
+    feed_forward_size=5,
+    max_positions=7,
+    activation="swiglu",
+    token_types=2,
+)
+SHAPES = ARCHITECTURE.parameter_shapes()
+
+
+@frozen
+class Array:
+    """A checkpoint's tensor that is here already."""
+
+    array: np.ndarray
+
+    @property
+    def shape(self):
+        return self.array.shape
+
+    @property
+    def dtype(self):
+        return self.array.dtype.name
+
+    def read(self):
+        return self.array
+
+
+def tensors(seed: int = 0) -> dict[str, Array]:
+    rng = np.random.default_rng(seed)
+    return {n: Array(rng.standard_normal(s).astype("f4")) for n, s in SHAPES.items()}
+
+
+def checkpoint(found: dict[str, Array]) -> Checkpoint:
+    return Checkpoint(path="weights.pt", container="torch", tensors=found)
+
+
+def rules(*changed: Rule) -> list[Rule]:
+    table = {re.sub(r"layers\.\d+", "layers.{i}", n): None for n in SHAPES}
+    ours = {n: Rule(canonical=n, file=n) for n in table}
+    return [*(ours | {rule.canonical: rule for rule in changed}).values()]
+
+
+def describe(found: Checkpoint) -> Description | None:
+    ours = "lm_head.dense.bias" in found.tensors
+    return Description(family="x", changes={}) if ours else None
+
+
+def layout(*changed: Rule, ignored: tuple[str, ...] = ()) -> Layout:
+    return Layout(
+        name="plain",
+        plain=lambda name: name.removeprefix("model."),
+        describe=lambda c: (
+            Description(family="x", changes={}) if "lm_head.dense.bias" in c.tensors else None
+        ),
+        rules=lambda architecture, found: rules(*changed),
+        ignored=ignored,
+    )
+
+
+def load(found: dict[str, Array], *changed: Rule, ignored: tuple[str, ...] = ()):
+    return checkpoint_weights(checkpoint(found), layout(*changed, ignored=ignored), ARCHITECTURE)
+
+
+def test_every_weight_comes_under_its_canonical_name():
+    found = tensors()
+    weights = load(found)
+    assert {n: w.shape for n, w in weights.items()} == SHAPES
+    assert all(np.array_equal(weights[n], found[n].array) for n in SHAPES)
+    with pytest.raises(KeyError):
+        weights["embedding"]
+
+
+def test_nothing_is_read_before_it_is_asked_for():
+    @frozen
+    class Unread(Array):
+        def read(self):
+            pytest.fail("read too early")
+
+    weights = load({n: Unread(a.array) for n, a in tensors().items()})
+    assert len(weights) == len(SHAPES)
+    assert list(weights) == list(SHAPES)
+
+
+@pytest.mark.parametrize(
+    "name", ["embedding.tokens", "layers.1.feed_forward.beta", "final_norm.bias"]
+)
+def test_a_missing_tensor_is_named(name):
+    found = tensors()
+    del found[name]
+    with pytest.raises(CheckpointError, match=rf"weights\.pt.*plain.*lacks {re.escape(name)}\."):
+        load(found)
+
+
+def test_an_unexpected_tensor_is_named():
+    with pytest.raises(CheckpointError, match=r"does not know: layers\.2\.attention\.key\.bias\."):
+        load({**tensors(), "layers.2.attention.key.bias": Array(np.zeros(8))})
+
+
+def test_what_the_layout_ignores_may_be_there():
+    more = {**tensors(), "head.out.weight": Array(np.zeros(8))}
+    assert len(load(more, ignored=(r"^head\.",))) == len(SHAPES)
+    with pytest.raises(CheckpointError, match=r"head\.out\.weight"):
+        load(more, ignored=(r"^hea\.",))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("layers.0.feed_forward.up.weight", (8, 5)),
+        ("final_norm.bias", (9,)),
+        ("embedding.positions", (6, 8)),
+        ("layers.1.attention.query.weight", (64,)),
+    ],
+)
+def test_a_misshapen_tensor_is_named_with_both_shapes(name, shape):
+    found = {**tensors(), name: Array(np.zeros(shape, "f4"))}
+    expected = (
+        rf"{re.escape(name)} has the shape {re.escape(str(shape))}.*{re.escape(str(SHAPES[name]))}"
+    )
+    with pytest.raises(CheckpointError, match=expected):
+        load(found)
+
+
+def test_many_names_are_shortened():
+    found = {n: a for n, a in tensors().items() if "norm" not in n}
+    with pytest.raises(CheckpointError, match=r"and 9 more\."):
+        load(found)
+
+
+def test_a_scalar_may_come_as_an_array_of_one():
+    found = {**tensors(), "layers.0.feed_forward.beta": Array(np.full(1, 3.0, "f4"))}
+    beta = load(found)["layers.0.feed_forward.beta"]
+    assert (beta.shape, beta.item()) == ((), 3.0)
+
+
+def test_a_rule_takes_its_block_of_rows():
+    found = tensors()
+    parts = [f"layers.{{i}}.attention.{p}.weight" for p in ("query", "key", "value")]
+    for i in range(2):
+        stacked = [found.pop(p.format(i=i)).array for p in parts]
+        found[f"layers.{i}.qkv"] = Array(np.concatenate(stacked))
+    table = [Rule(canonical=p, file="layers.{i}.qkv", part=(k, 3)) for k, p in enumerate(parts)]
+    weights = load(found, *table)
+    for name in SHAPES:
+        assert np.array_equal(weights[name], tensors()[name].array)
+
+
+def test_a_stack_of_the_wrong_height_is_refused():
+    found = tensors()
+    rule = Rule(canonical="layers.{i}.attention.query.weight", file="layers.{i}.q", part=(0, 3))
+    for i in range(2):
+        del found[f"layers.{i}.attention.query.weight"]
+        found[f"layers.{i}.q"] = Array(np.zeros((16, 8), "f4"))
+    with pytest.raises(CheckpointError, match=r"\(16, 8\).*\(24, 8\)"):
+        load(found, rule)
+
+
+def test_a_rule_transposes():
+    found = tensors()
+    name = "layers.1.feed_forward.up.weight"
+    for i in range(2):
+        key = f"layers.{i}.feed_forward.up.weight"
+        found[key] = Array(found[key].array.T)
+    rule = Rule(
+        canonical="layers.{i}.feed_forward.up.weight",
+        file="layers.{i}.feed_forward.up.weight",
+        transpose=True,
+    )
+    assert np.array_equal(load(found, rule)[name], tensors()[name].array)
+
+
+def test_a_rule_zeroes_a_row_and_leaves_the_file_alone():
+    found = tensors()
+    rule = Rule(canonical="embedding.tokens", file="embedding.tokens", zero_row=3)
+    words = load(found, rule)["embedding.tokens"]
+    expected = tensors()["embedding.tokens"].array
+    assert np.array_equal(found["embedding.tokens"].array, expected)
+    expected[3] = 0
+    assert np.array_equal(words, expected)
+
+
+def test_a_layout_without_a_rule_says_what_it_cannot_hold():
+    lacking = evolve(
+        layout(), rules=lambda a, c: [r for r in rules() if r.canonical != "embedding.types"]
+    )
+    with pytest.raises(CheckpointError, match=r"'plain' cannot hold embedding\.types"):
+        checkpoint_weights(checkpoint(tensors()), lacking, ARCHITECTURE)
+
+
+def test_a_layout_is_recognised_by_its_names_without_prefix():
+    other = evolve(layout(), name="other", describe=lambda c: None)
+    prefixed = checkpoint({f"model.{n}": a for n, a in tensors().items()})
+    found, plain, description = recognise(prefixed, {"other": other, "plain": layout()})
+    assert (found.name, description.family) == ("plain", "x")
+    assert plain.tensors.keys() == SHAPES.keys()
+
+
+def test_a_checkpoint_of_no_layout_shows_its_names():
+    with pytest.raises(CheckpointError, match=r"weights\.pt: .*: w…\nKnown layouts: plain"):
+        recognise(checkpoint({"w": Array(np.zeros(1))}), {"plain": layout()})
+
+
+def test_random_weights_depend_on_seed_and_name_alone():
+    once, again = random_weights(ARCHITECTURE, 5), random_weights(ARCHITECTURE, 5)
+    for name in reversed(list(once)):  # neither on the order in which they are read
+        assert np.array_equal(once[name], again[name])
+        assert once[name].dtype == np.float32
+    deeper = random_weights(ARCHITECTURE.evolve({"num_layers": 5, "pooler": True}), 5)
+    assert all(np.array_equal(once[n], deeper[n]) for n in once)
+
+
+def test_random_weights_differ_between_names_and_seeds():
+    matrices = [n for n, s in SHAPES.items() if len(s) == 2]
+    drawn = [random_weights(ARCHITECTURE, seed)[n].ravel()[:8] for n in matrices for seed in (0, 1)]
+    assert len({tuple(a) for a in drawn}) == len(drawn)
+
+
+def test_random_weights_are_these_numbers():
+    """They are part of the contract: the same on every machine and in every version."""
+    words = random_weights(ARCHITECTURE, 0)["embedding.tokens"]
+    assert words[0, :3].tolist() == pytest.approx(
+        [-0.0215591323, 0.0348960236, 0.0307572447], abs=1e-9
+    )
+
+
+def test_random_weights_have_the_usual_scales():
+    wide = random_weights(ARCHITECTURE.evolve({"hidden_size": 400}), 0)
+    assert wide["layers.0.attention.query.weight"].std() == pytest.approx(0.02, rel=0.02)
+    assert wide["layers.0.attention.query.weight"].mean() == pytest.approx(0, abs=2e-4)
+    for name in SHAPES:
+        if ("norm" in name and name.endswith("weight")) or name.endswith("beta"):
+            assert np.all(wide[name] == 1)
+        elif name.endswith("bias"):
+            assert not wide[name].any()
+        else:
+            assert wide[name].any()

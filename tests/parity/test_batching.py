@@ -1,0 +1,183 @@
+"""What a sequence gets does not depend on its neighbours, their order, or the machine's cores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from attrs import evolve
+from threadpoolctl import threadpool_info
+
+from riboswitch.registry import registry
+
+FAMILIES = ("rnafm", "mrnafm", "rinalmo-nano", "rnaernie")
+TIGHT = {"num_layers": 2, "hidden_size": 32, "num_heads": 2, "feed_forward_size": 48}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def model(request, small, backend):
+    return small(request.param, backend, **TIGHT)
+
+
+def mixed(model, *, longest: int, count: int = 32, seed: int = 0) -> list[str]:
+    """Texts of 1 to `longest` residues (or codons), shuffled, a few of equal length."""
+    rng = np.random.default_rng(seed)
+    lengths = np.unique(np.geomspace(1, longest, count - 4).astype(int))
+    lengths = rng.permutation([*lengths, *rng.choice(lengths, count - len(lengths))])
+    stride = model.alphabet.stride
+    return ["".join(rng.choice([*"ACGU"], n * stride)) for n in lengths]
+
+
+def close(found, expected, atol: float) -> None:
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=atol)
+
+
+def longest(model) -> int:
+    limit = model.architecture.max_tokens
+    return 1022 if limit is None else min(1022, limit - 2)
+
+
+def test_a_sequence_alone_and_among_31_others(model, tolerance):
+    sequences = mixed(model, longest=longest(model))
+    assert {len(s) // model.alphabet.stride for s in sequences} >= {1, longest(model)}
+    tokens = model.alphabet.encode(sequences)
+    together = model.backbone.forward(tokens, ("representation", "logits"))
+    atol = tolerance["batches", "float32"]
+    rows = [r[1:-1] for r in together["representation"]]
+    close(model.embed(sequences), rows, atol)
+    for i in range(len(sequences)):
+        alone = model.backbone.forward(tokens.take([i]), ("representation", "logits"))
+        for name, arrays in alone.items():
+            np.testing.assert_allclose(arrays[0], together[name][i], rtol=0, atol=atol)
+
+
+def test_neighbours_do_not_reach_any_output(model, tolerance):
+    names = ["representation", "logits", "hidden_states", "attentions"]
+    names += ["pooled"] if model.architecture.pooler else []
+    sequences = mixed(model, longest=60, count=12)
+    out = model.forward(sequences, names)
+    for i, sequence in enumerate(sequences):
+        alone = model.forward([sequence], names)
+        for name in names:
+            found, expected = getattr(out, name)[i], getattr(alone, name)[0]
+            assert found.shape == expected.shape
+            atol = tolerance["batches", "float32"]
+            np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
+
+
+def test_masks_of_a_neighbour_do_not_rescale_a_sequence(model, tolerance):
+    plain = "AUGGCCAUGGCC"
+    sequences = [plain, "<mask>" * 4 + "AUG", plain, "AUG" + "<mask>" * 3]
+    tokens = model.alphabet.encode(sequences)
+    together = model.backbone.forward(tokens, ("representation",))["representation"]
+    for i in range(len(sequences)):
+        (alone,) = model.backbone.forward(tokens.take([i]), ("representation",))["representation"]
+        atol = tolerance["batches", "float32"]
+        np.testing.assert_allclose(together[i], alone, rtol=0, atol=atol)
+
+
+def test_order_and_duplicates_are_kept(model, tolerance):
+    sequences = mixed(model, longest=90)
+    arrays = model.embed(sequences)
+    rng = np.random.default_rng(1)
+    order = rng.integers(0, len(sequences), 50)
+    again = model.embed([sequences[i] for i in order])
+    close(again, [arrays[i] for i in order], tolerance["batches", "float32"])
+    assert len({a.tobytes() for a in arrays}) >= len(set(sequences))
+
+
+@pytest.mark.parametrize("pool", ["mean", "max", "cls"])
+def test_pooled_vectors_do_not_depend_on_the_batch(model, tolerance, pool):
+    sequences = mixed(model, longest=200)
+    together = model.embed(sequences, pool=pool)
+    alone = np.concatenate([model.embed([s], pool=pool) for s in sequences])
+    close(together, alone, tolerance["batches", "float32"])
+    reversed_ = model.embed(sequences[::-1], pool=pool)[::-1]
+    close(together, reversed_, tolerance["batches", "float32"])
+
+
+WIDE = {"num_layers": 1, "hidden_size": 256, "num_heads": 4, "feed_forward_size": 512}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_bits_do_not_depend_on_the_number_of_cores(small, backend, cores, name):
+    model = small(name, backend, **WIDE)  # wide enough for products to be shared out
+    sequences = mixed(model, longest=400)
+    found = []
+    for count in (1, 2, 3):
+        cores(count)
+        for window in (None, 60):
+            arrays = model._embed(sequences, None, -1, window, None, exact=True)
+            found.append((window, b"".join(a.tobytes() for a in arrays)))
+    assert len(set(found)) == 2
+
+
+class Watched:
+    """A backend and a backbone that say whether they run on one core."""
+
+    def __init__(self, model) -> None:
+        self.model, self.inside, self.seen = model, 0, []
+
+    @contextmanager
+    def single_thread(self) -> Iterator[None]:
+        self.inside += 1
+        with self.model.backend.single_thread():
+            yield
+        self.inside -= 1
+
+    def forward(self, batch, outputs):
+        self.seen.append(self.inside)
+        return self.model.backbone.forward(batch, outputs)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("copies", [1, 40])
+def test_exact_results_are_computed_on_one_core_each(small, backend, cores, count, copies):
+    cores(count)
+    model = small("rnafm", backend, **TIGHT)
+    watched = Watched(model)
+    model = evolve(model, backend=watched, backbone=watched)
+    model._embed(["ACGU" * 50] * copies, None, -1, None, None, exact=True)
+    assert len(watched.seen) > copies / 10
+    assert set(watched.seen) == {1}
+
+
+def threads(backend: str) -> set[int]:
+    """Cores that a product may use now."""
+    if backend == "torch":
+        import torch
+
+        return {torch.get_num_threads()}
+    return {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"}
+
+
+@pytest.mark.backend("numpy")
+@pytest.mark.parametrize(
+    "name", ["numpy", pytest.param("torch", marks=pytest.mark.backend("torch"))]
+)
+def test_single_thread_holds_inside_and_is_undone(name):
+    before = threads(name)
+    with registry().backend(name).single_thread():
+        assert threads(name) == {1}
+    assert threads(name) == before
+
+
+def test_one_core_or_several_agree_in_any_case(model, cores, tolerance):
+    sequences = mixed(model, longest=200)
+    cores(1)
+    one = model.embed(sequences)
+    cores(3)
+    close(model.embed(sequences), one, tolerance["batches", "float32"])
+
+
+def test_the_activations_are_not_trivial(model):
+    sequences = mixed(model, longest=60)
+    vectors = model.embed(sequences, pool="mean")
+    assert np.abs(vectors).max() > 0.3
+    assert np.abs(vectors - vectors.mean(0)).max() > 0.1
+    states = model.forward(sequences[:1], ("hidden_states",)).hidden_states[0]
+    assert np.abs(np.diff(states, axis=0)).max(axis=(1, 2)).min() > 0.5
