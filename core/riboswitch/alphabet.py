@@ -100,6 +100,26 @@ class Alphabet:
             t for t in self.tokens if t not in named and len(t) == self.k and LETTERS.issuperset(t)
         )
 
+    @cached_property
+    def readable(self) -> frozenset[str]:
+        """Letters of either case that may stand in RNA, known to this vocabulary or not."""
+        letters = LETTERS.union(*self.words)
+        return letters | {c.lower() for c in letters}
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        """Letters of either case that the words are made of."""
+        table, base, _ = self._codes
+        upper = {chr(i) for i in range(128) if table[i] < base - 2}
+        return frozenset(upper | {c.lower() for c in upper})
+
+    @cached_property
+    def _complete(self) -> bool:
+        """Whether all letters may follow each other, so that known letters make known words."""
+        letters = self._codes[1] - 2
+        combinations: int = letters**self.k
+        return len(self.words) == combinations
+
     def num_words(self, num_letters: int) -> int:
         """Words that a text of so many letters has."""
         return max(0, (num_letters - self.k) // self.stride + 1)
@@ -179,6 +199,8 @@ class Alphabet:
 
     def unknown_words(self, sequence: str) -> Counter[str]:
         """Count the words of a text that the vocabulary lacks, upper-case."""
+        if self._complete and self._known.issuperset(sequence):
+            return Counter()
         texts = self._texts([sequence])
         unknown = np.flatnonzero(self._word_ids(texts) == self.unk_id)
         return _unwanted(self._word(texts[0], i) for i in unknown.tolist())

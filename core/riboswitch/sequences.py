@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from riboswitch.alphabet import LETTERS, Alphabet
+from riboswitch.alphabet import Alphabet
 from riboswitch.errors import SequenceError
 
 MAX_ID = 1024
@@ -58,10 +58,8 @@ def record_problem(record: Record, alphabet: Alphabet) -> str | None:
         return f"its id has more than {MAX_ID} bytes: does its header lack a line end?"
     if not record.id.isprintable():
         return "its id has unprintable characters."
-    strange = Counter(record.sequence.upper())
-    for letter in LETTERS.union(*alphabet.words):
-        strange.pop(letter, None)
-    if strange:
+    if not alphabet.readable.issuperset(record.sequence):
+        strange = Counter(c for c in record.sequence.upper() if c not in alphabet.readable)
         shown = ", ".join(f"{c!a} {n}" for c, n in strange.most_common(5))
         return f"it has letters that no RNA has: {shown}. Is it a protein?"
     return None
