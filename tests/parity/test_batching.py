@@ -152,18 +152,34 @@ def threads(backend: str) -> set[int]:
         import torch
 
         return {torch.get_num_threads()}
-    return {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"}
+    libraries = [p for p in threadpool_info() if p["user_api"] == "blas"]
+    numpys = [p for p in libraries if "numpy" in p["filepath"]] or libraries
+    return {p["num_threads"] for p in numpys}
 
 
-@pytest.mark.backend("numpy")
 @pytest.mark.parametrize(
-    "name", ["numpy", pytest.param("torch", marks=pytest.mark.backend("torch"))]
+    "name", [pytest.param(n, marks=pytest.mark.backend(n)) for n in ("numpy", "torch")]
 )
 def test_single_thread_holds_inside_and_is_undone(name):
     before = threads(name)
     with registry().backend(name).single_thread():
         assert threads(name) == {1}
     assert threads(name) == before
+
+
+@pytest.mark.backend("paddle")
+def test_paddle_is_told_its_cores_at_each_call(small, monkeypatch):
+    from paddle.base import core
+
+    told = []
+    monkeypatch.setattr(core, "set_num_threads", told.append)
+    model = small("rnafm", "paddle", **TIGHT)
+    model.backend.threads.cores = 3
+    tokens = model.alphabet.encode(["ACGU"])
+    with model.backend.single_thread():
+        model.backbone.forward(tokens, ("logits",))
+    model.backbone.forward(tokens, ("logits",))
+    assert told == [1, 3]
 
 
 def test_one_core_or_several_agree_in_any_case(model, cores, tolerance):
