@@ -89,6 +89,7 @@ def embed_file(request: Request, progress: Progress | None = None) -> Result:
         done = _finished(request, settings, model)
         if done is None:
             raise
+        remove_folder(request.work)  # its removal may have met a file that we were writing
         found, manifest, computed = *done, 0
     return Result(
         plan=found,
