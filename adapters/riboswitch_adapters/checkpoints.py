@@ -10,9 +10,9 @@ from typing import Any
 
 from riboswitch.errors import CheckpointError
 from riboswitch.interfaces import Checkpoint, Tensor
-from riboswitch_adapters.lazy import LazyTensor
-from riboswitch_adapters.mapped import CURE
-from riboswitch_adapters.torch_files import read_file
+from riboswitch_adapters.readers.lazy import LazyTensor
+from riboswitch_adapters.readers.mapped import CURE
+from riboswitch_adapters.readers.torch_files import read_file
 
 WEIGHTS = ("model.safetensors", "model_state.pdparams", "pytorch_model.bin")
 CONFIGS = ("config.json", "model_config.json")

@@ -16,8 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from riboswitch.errors import RiboswitchError
-from riboswitch_adapters.lazy import LazyTensor
-from riboswitch_adapters.torch_files import read_file, read_pdparams, read_safetensors, read_torch
+from riboswitch_adapters.readers.lazy import LazyTensor
+from riboswitch_adapters.readers.torch_files import (
+    read_file,
+    read_pdparams,
+    read_safetensors,
+    read_torch,
+)
 
 FORBIDDEN = ("os.", "subprocess.", "socket.", "ctypes.", "shutil.", "pickle.", "marshal.", "exec")
 SAME = ("compile", "import", "code.__new__", "builtins.input", "webbrowser.open")

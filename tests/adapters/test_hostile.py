@@ -14,7 +14,12 @@ from typing import Any
 import pytest
 
 from riboswitch.errors import CheckpointError
-from riboswitch_adapters.torch_files import read_file, read_pdparams, read_safetensors, read_torch
+from riboswitch_adapters.readers.torch_files import (
+    read_file,
+    read_pdparams,
+    read_safetensors,
+    read_torch,
+)
 
 HERE = Path(__file__).parent
 READERS = [read_file, read_torch, read_pdparams, read_safetensors]

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from riboswitch.errors import CheckpointError
-from riboswitch_adapters.lazy import LazyTensor
-from riboswitch_adapters.pickle_values import Namespace
-from riboswitch_adapters.pickles import read_pickle
+from riboswitch_adapters.readers.lazy import LazyTensor
+from riboswitch_adapters.readers.pickle_values import Namespace
+from riboswitch_adapters.readers.pickles import read_pickle
 
 PROTOCOLS = [2, 3, 4, 5]
 DTYPES = ["f8", "f4", "f2", "i8", "i4", "i2", "i1", "u1", "u2", "b1", ">f4", ">f8", ">i2", ">u2"]

@@ -18,8 +18,13 @@ import pytest
 import safetensors.numpy
 
 from riboswitch.errors import CheckpointError
-from riboswitch_adapters.lazy import LazyTensor, Storage, contiguous, lazy_tensor
-from riboswitch_adapters.torch_files import read_file, read_pdparams, read_safetensors, read_torch
+from riboswitch_adapters.readers.lazy import LazyTensor, Storage, contiguous, lazy_tensor
+from riboswitch_adapters.readers.torch_files import (
+    read_file,
+    read_pdparams,
+    read_safetensors,
+    read_torch,
+)
 
 PROTOCOLS = [2, 3, 4, 5]
 NUMPY_DTYPES = ["f8", "f4", "f2", "i8", "i4", "i2", "i1", "u1", "?"]
@@ -243,7 +248,7 @@ def test_no_framework_is_imported(torch: Any, tmp_path: Path) -> None:
     (tmp_path / "x.pdparams").write_bytes(pickle.dumps({"w": np.arange(3)}, 4))
     code = """
 import sys
-from riboswitch_adapters.torch_files import read_file
+from riboswitch_adapters.readers.torch_files import read_file
 for path in sys.argv[1:]:
     for tensor in read_file(path)[1].values():
         tensor.read()

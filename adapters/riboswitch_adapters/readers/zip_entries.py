@@ -7,7 +7,7 @@ import zlib
 
 from attrs import frozen
 
-from riboswitch_adapters.mapped import refusal
+from riboswitch_adapters.readers.mapped import refusal
 
 MAX_DIRECTORY = 8 << 20
 MAX_ENTRIES = 50_000  # one per tensor: more than a hundred times what the models have

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from attrs import define, frozen
 
-from riboswitch_adapters.lazy import LazyTensor, Storage, itemsize
-from riboswitch_adapters.mapped import refusal
+from riboswitch_adapters.readers.lazy import LazyTensor, Storage, itemsize
+from riboswitch_adapters.readers.mapped import refusal
 
 # A file of 650 M parameters takes 20,000 steps; this many take a quarter of a second.
 MAX_STEPS = 250_000

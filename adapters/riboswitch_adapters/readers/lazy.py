@@ -10,7 +10,7 @@ import numpy as np
 from attrs import define, field, frozen
 from numpy.typing import NDArray
 
-from riboswitch_adapters.mapped import refusal
+from riboswitch_adapters.readers.mapped import refusal
 
 # Name -> code of the element as it lies in the file. Paddle writes bfloat16 as uint16.
 CODES = {

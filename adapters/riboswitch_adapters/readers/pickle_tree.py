@@ -11,9 +11,9 @@ from typing import Any
 
 from attrs import define, field
 
-from riboswitch_adapters.lazy import LazyTensor
-from riboswitch_adapters.mapped import refusal
-from riboswitch_adapters.pickle_values import Namespace, Shell
+from riboswitch_adapters.readers.lazy import LazyTensor
+from riboswitch_adapters.readers.mapped import refusal
+from riboswitch_adapters.readers.pickle_values import Namespace, Shell
 
 MAX_DEPTH = 64
 MAX_NODES = 100_000

@@ -6,8 +6,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from riboswitch_adapters.mapped import refusal
-from riboswitch_adapters.pickle_values import Ledger, TypedStorage, long_text
+from riboswitch_adapters.readers.mapped import refusal
+from riboswitch_adapters.readers.pickle_values import Ledger, TypedStorage, long_text
 
 # (key, dtype, number of elements) -> the torch storage with that key.
 FindStorage = Callable[[str, str, int], TypedStorage]

@@ -10,8 +10,8 @@ import math
 import os
 from typing import Any
 
-from riboswitch_adapters.lazy import LazyTensor, Storage, contiguous, itemsize, lazy_tensor
-from riboswitch_adapters.mapped import map_file, reading, refusal
+from riboswitch_adapters.readers.lazy import LazyTensor, Storage, contiguous, itemsize, lazy_tensor
+from riboswitch_adapters.readers.mapped import map_file, reading, refusal
 
 # The largest of the models has 80 KB. What 4 MB of JSON can expand to is bounded by its marks.
 MAX_HEADER = 4 << 20

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from riboswitch_adapters.mapped import refusal
-from riboswitch_adapters.pickle_machine import OPCODES, Machine, opcode
+from riboswitch_adapters.readers.mapped import refusal
+from riboswitch_adapters.readers.pickle_machine import OPCODES, Machine, opcode
 
 
 @opcode(b"t")

@@ -11,9 +11,16 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from riboswitch_adapters.lazy import CODES, LazyTensor, contiguous, itemsize, lazy_tensor
-from riboswitch_adapters.mapped import refusal
-from riboswitch_adapters.pickle_values import Dtype, Ledger, LongText, Name, Shell, TypedStorage
+from riboswitch_adapters.readers.lazy import CODES, LazyTensor, contiguous, itemsize, lazy_tensor
+from riboswitch_adapters.readers.mapped import refusal
+from riboswitch_adapters.readers.pickle_values import (
+    Dtype,
+    Ledger,
+    LongText,
+    Name,
+    Shell,
+    TypedStorage,
+)
 
 Arguments = tuple[Any, ...]
 

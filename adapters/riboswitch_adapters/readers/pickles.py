@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import riboswitch_adapters.pickle_containers  # noqa: F401 (it registers opcodes)
+import riboswitch_adapters.readers.pickle_containers  # noqa: F401 (it registers opcodes)
 from riboswitch.errors import CheckpointError
-from riboswitch_adapters.lazy import MAX_ELEMENTS
-from riboswitch_adapters.mapped import DAMAGE, refusal
-from riboswitch_adapters.pickle_machine import FindStorage, Machine, opcode
-from riboswitch_adapters.pickle_names import CALLS, STORAGES, fill, known_name, set_order
-from riboswitch_adapters.pickle_tree import finished
-from riboswitch_adapters.pickle_values import Dtype, Ledger, Name, Namespace, Shell
+from riboswitch_adapters.readers.lazy import MAX_ELEMENTS
+from riboswitch_adapters.readers.mapped import DAMAGE, refusal
+from riboswitch_adapters.readers.pickle_machine import FindStorage, Machine, opcode
+from riboswitch_adapters.readers.pickle_names import CALLS, STORAGES, fill, known_name, set_order
+from riboswitch_adapters.readers.pickle_tree import finished
+from riboswitch_adapters.readers.pickle_values import Dtype, Ledger, Name, Namespace, Shell
 
 _CALL_STEPS = 10  # calls and persistent ids make larger objects than other opcodes
 _MAX_GLOBAL = 256

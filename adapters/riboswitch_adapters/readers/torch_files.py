@@ -8,18 +8,18 @@ from typing import Any
 
 from attrs import define, field
 
-from riboswitch_adapters.lazy import LazyTensor, Storage, itemsize
-from riboswitch_adapters.mapped import map_file, reading, refusal
-from riboswitch_adapters.pickle_machine import FindStorage
-from riboswitch_adapters.pickle_values import Ledger, TypedStorage
-from riboswitch_adapters.pickles import read_first, read_pickle
-from riboswitch_adapters.safetensors_files import (
+from riboswitch_adapters.readers.lazy import LazyTensor, Storage, itemsize
+from riboswitch_adapters.readers.mapped import map_file, reading, refusal
+from riboswitch_adapters.readers.pickle_machine import FindStorage
+from riboswitch_adapters.readers.pickle_values import Ledger, TypedStorage
+from riboswitch_adapters.readers.pickles import read_first, read_pickle
+from riboswitch_adapters.readers.safetensors_files import (
     MAX_HEADER,
     from_mapped,
     header_length,
     read_safetensors,
 )
-from riboswitch_adapters.zip_entries import Entry, entries
+from riboswitch_adapters.readers.zip_entries import Entry, entries
 
 __all__ = ["read_file", "read_pdparams", "read_safetensors", "read_torch"]
 
