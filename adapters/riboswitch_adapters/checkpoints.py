@@ -18,7 +18,9 @@ WEIGHTS = ("model.safetensors", "model_state.pdparams", "pytorch_model.bin")
 CONFIGS = ("config.json", "model_config.json")
 _SHARDED = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _VOCABULARY = re.compile(r"vocab(_\d+MER)?\.txt")
+_TABLE = "word_embeddings.weight"
 _STATES = ("model", "state_dict", "model_state_dict")
+_PARALLEL = "module."  # what torch's DataParallel puts in front of every name
 _MAX_TEXT = 1 << 20
 
 
@@ -39,7 +41,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         container=container,
         tensors=state,
         config={**arguments, **(_config(folder) if folder else {})},
-        vocabulary=_vocabulary(folder) if folder else None,
+        vocabulary=_vocabulary(folder, state) if folder else None,
     )
 
 
@@ -70,7 +72,9 @@ def _named(state: Mapping[Any, Any], file: Path) -> dict[str, Tensor]:
     """Tensors with their names; a name with anything but text is refused."""
     if not all(isinstance(name, str) for name in state):
         raise CheckpointError(f"{file}: a tensor's name is not text.\n{CURE}")
-    return {name: value for name, value in state.items() if isinstance(value, LazyTensor)}
+    named = {name: value for name, value in state.items() if isinstance(value, LazyTensor)}
+    parallel = bool(named) and all(name.startswith(_PARALLEL) for name in named)
+    return {name[len(_PARALLEL) :] if parallel else name: t for name, t in named.items()}
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
@@ -87,10 +91,13 @@ def _config(folder: Path) -> Mapping[str, Any]:
     return {}
 
 
-def _vocabulary(folder: Path) -> tuple[str, ...] | None:
-    """One token a line, where exactly one vocabulary lies beside the weights."""
-    found = [p for p in sorted(folder.glob("vocab*.txt")) if _VOCABULARY.fullmatch(p.name)]
-    return tuple(_text(found[0]).split()) if len(found) == 1 else None
+def _vocabulary(folder: Path, state: Mapping[str, Tensor]) -> tuple[str, ...] | None:
+    """One token a line; of several vocabularies, the one that fits the table of tokens."""
+    paths = [p for p in sorted(folder.glob("vocab*.txt")) if _VOCABULARY.fullmatch(p.name)]
+    found = [tuple(_text(path).split()) for path in paths]
+    rows = {t.shape[0] for name, t in state.items() if name.endswith(_TABLE) and t.shape}
+    fitting = [tokens for tokens in found if len(tokens) in rows] if len(found) > 1 else found
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def _text(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -14,8 +14,33 @@ Norm = Literal["pre", "post", "stream"]
 Activation = Literal["gelu", "relu", "swiglu"]
 Positions = Literal["learned", "rotary"]
 
-_positive = validators.and_(validators.instance_of(int), validators.ge(1))
-_count = validators.and_(validators.instance_of(int), validators.ge(0))
+_MOST = 1 << 20  # of anything that is counted; more is a mistake, and would take for ever
+
+
+def _whole(lowest: int) -> Callable[[object, attrs.Attribute[int], int], None]:
+    def check(_: object, attribute: attrs.Attribute[int], value: int) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= _MOST:
+            raise ValueError(
+                f"{attribute.name} must be a whole number from {lowest} to {_MOST}, not {value!r}"
+            )
+
+    return check
+
+
+def _number(
+    lowest: float, highest: float
+) -> Callable[[object, attrs.Attribute[float], float], None]:
+    def check(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not lowest <= value < highest:
+            raise ValueError(
+                f"{attribute.name} must be a number from {lowest} to below {highest}, not {value!r}"
+            )
+
+    return check
+
+
+_positive, _count = _whole(1), _whole(0)
 _flag = validators.instance_of(bool)
 
 
@@ -62,17 +87,17 @@ class Architecture:
     positions: Positions = field(default="learned", validator=validators.in_(("learned", "rotary")))
     max_positions: int | None = field(default=None, validator=validators.optional(_positive))
     position_offset: int = field(default=0, validator=_count)
-    rotary_base: float = 10000.0
+    rotary_base: float = field(default=10000.0, validator=_number(1, 1e12))
     token_types: int = field(default=0, validator=_count)
     embedding_norm: bool = field(default=False, validator=_flag)
     norm: Norm = field(default="pre", validator=validators.in_(("pre", "post", "stream")))
-    norm_eps: float = 1e-5
+    norm_eps: float = field(default=1e-5, validator=_number(0, 1))
     final_norm: bool = field(default=True, validator=_flag)
     activation: Activation = field(
         default="gelu", validator=validators.in_(("gelu", "relu", "swiglu"))
     )
     attention_bias: bool = field(default=True, validator=_flag)
-    token_dropout: float | None = None
+    token_dropout: float | None = field(default=None, validator=validators.optional(_number(0, 1)))
     mask_id: int | None = field(default=None, validator=validators.optional(_count))
     pooler: bool = field(default=False, validator=_flag)
     lm_head: bool = field(default=True, validator=_flag)
@@ -89,6 +114,12 @@ class Architecture:
             )
         if self.positions == "learned" and self.max_positions is None:
             raise UsageError("Learned positions need max_positions, the rows of their table.")
+        if self.mask_id is not None and self.mask_id >= self.vocab_size:
+            raise UsageError(f"mask_id {self.mask_id} is not in a vocabulary of {self.vocab_size}.")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise UsageError(
+                f"position_offset {self.position_offset} leaves none of {self.max_positions} rows."
+            )
         if self.token_dropout is not None and self.mask_id is None:
             raise UsageError("Token dropout needs mask_id, the id of the mask token.")
         if self.positions == "rotary" and self.head_size % 2:

@@ -9,11 +9,19 @@ POOLS = ("mean", "max", "cls")
 
 
 def check_embed(
-    entry: ModelEntry, *, pool: str | None, layer: int = -1, window: int | None = None
+    entry: ModelEntry,
+    *,
+    pool: str | None,
+    layer: int = -1,
+    window: int | None = None,
+    prompt: bool = False,
 ) -> None:
     """Raise `UsageError` for arguments of `embed` that cannot be right for any sequence."""
     if pool is not None and pool not in POOLS:
         raise UsageError(f"There is no pooling {pool!r}.\nThere are: {', '.join(POOLS)}")
+    for name, value in (("layer", layer), ("window", window)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise UsageError(f"{name} must be a whole number, not {value!r}.")
     n = entry.architecture.num_layers
     if not -n - 1 <= layer <= n:
         raise UsageError(f"There is no layer {layer}: {entry.name} has {-n - 1} to {n}.")
@@ -23,7 +31,7 @@ def check_embed(
         raise UsageError(f"A window of {window} residues is too short to overlap.")
     if entry.alphabet.stride > 1 and window % entry.alphabet.stride:
         raise UsageError(f"A window of codons must be divisible by 3; {window} is not.")
-    limit = max_residues(entry)
+    limit = max_residues(entry, prompt=prompt)
     if limit is not None and window > limit:
         raise UsageError(
             f"A window of {window} residues is longer than the {limit} that {entry.name} takes."

@@ -10,6 +10,8 @@ from typing import Any
 
 from attrs import evolve
 
+from riboswitch.alphabet import Alphabet
+from riboswitch.architecture import Architecture
 from riboswitch.errors import BackendError, CheckpointError, RiboswitchWarning, UsageError
 from riboswitch.interfaces import Backend, Description, ModelEntry, Weights
 from riboswitch.model import Model
@@ -79,7 +81,11 @@ def _weights(
     seed: int,
 ) -> tuple[ModelEntry, Weights]:
     if weights == "random":
+        if not 0 <= seed < 1 << 64:
+            raise UsageError(f"A seed lies between 0 and 2**64 - 1; {seed} does not.")
         architecture = entry.architecture.evolve(overrides)
+        if problem := _misfit(architecture, entry.alphabet):
+            raise UsageError(problem)
         return evolve(entry, architecture=architecture), random_weights(architecture, seed)
     path = released_path(entry) if weights == "released" else Path(weights)
     return _checkpoint(entry, path, overrides)
@@ -103,11 +109,15 @@ def _checkpoint(
     _warn_of_heads(path, found, overrides, architecture.num_heads)
     arrays = checkpoint_weights(checkpoint, layout, architecture)
     alphabet = found.alphabet or entry.alphabet
-    if len(alphabet) != architecture.vocab_size:
-        raise CheckpointError(
-            f"{path}: {architecture.vocab_size} embeddings for {len(alphabet)} tokens."
-        )
+    if problem := _misfit(architecture, alphabet):
+        raise CheckpointError(f"{path}: {problem}")
     return evolve(entry, architecture=architecture, alphabet=alphabet), arrays
+
+
+def _misfit(architecture: Architecture, alphabet: Alphabet) -> str | None:
+    if len(alphabet) != architecture.vocab_size:
+        return f"{architecture.vocab_size} embeddings for an alphabet of {len(alphabet)} tokens."
+    return None
 
 
 def _same_size(entry: ModelEntry, found: Description) -> bool:

@@ -88,10 +88,11 @@ class Model:
             SequenceError: A sequence is empty or longer than the model takes; it is named.
             UsageError: An argument cannot be right.
         """
-        check_embed(self.entry, pool=pool, layer=layer, window=window)
+        has_prompt = prompt is not None
+        check_embed(self.entry, pool=pool, layer=layer, window=window, prompt=has_prompt)
         texts = [self.alphabet.plain(sequence) for sequence in as_list(sequences)]
         for number, text in enumerate(texts):
-            if problem := length_problem(self.entry, len(text), window, prompt is not None):
+            if problem := length_problem(self.entry, len(text), window, has_prompt):
                 raise SequenceError(f"sequence {number}: {problem}")
         arrays = self._embed(texts, pool, layer, window, prompt, exact=False)
         if pool is None:
@@ -135,10 +136,12 @@ class Model:
             UsageError: There is not exactly one `<mask>`, or words overlap.
         """
         alphabet = self.alphabet
-        if sequence.count("<mask>") != 1 or alphabet.stride != alphabet.k:
+        if alphabet.stride != alphabet.k:
+            raise UsageError("fill_mask needs words that do not overlap; these k-mers do.")
+        if (count := sequence.count("<mask>")) != 1 or top_k < 1:
             raise UsageError(
-                f"fill_mask needs one <mask> in the text, and words that do not overlap; found "
-                f"{sequence.count('<mask>')}.\nExample: GGGAAA<mask>CCC"
+                f"fill_mask needs one <mask> in the text, not {count}, and a positive top_k, not "
+                f"{top_k}.\nExample: GGGAAA<mask>CCC"
             )
         tokens = alphabet.encode([sequence])
         logits = self.forward(tokens, ("logits",)).logits[0].astype(np.float64)

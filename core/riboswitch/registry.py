@@ -46,6 +46,7 @@ class Registry:
     def __init__(self, points: list[EntryPoint]) -> None:
         self._points = points
         self.plugins: list[PluginState] = []
+        self._started: dict[str, Backend] = {}
 
     @cached_property
     def manager(self) -> pluggy.PluginManager:
@@ -86,13 +87,15 @@ class Registry:
         if name == "auto":
             name = next((n for n, e in self.backends.items() if not missing(e)), "numpy")
         entry = _named(name, self.backends, "backend")
+        if name in self._started:
+            return self._started[name]
         if lacking := missing(entry):
             raise BackendError(
                 f"The backend {name!r} needs {', '.join(lacking)}, which is not installed.\n"
                 f"Install it: {entry.install}"
             )
         try:
-            return entry.load()
+            return self._started.setdefault(name, entry.load())
         except RiboswitchError:
             raise
         except Exception as error:
@@ -146,7 +149,12 @@ class Registry:
         try:
             module = point.load()
             manager.register(module, point.name)
-            state.hooks = [c.name for c in manager.get_hookcallers(module) or []]
+            callers = manager.get_hookcallers(module) or []
+            state.hooks = [caller.name for caller in callers]
+            if unknown := [c.name for c in callers if not c.has_spec()]:
+                known = [n for n in vars(hookspecs) if n.startswith("riboswitch_")]
+                near = get_close_matches(unknown[0], known, 1)
+                raise AttributeError(f"no hook {unknown[0]!r}; did you mean {near or known}?")
         except Exception as error:
             state.state = f"{type(error).__name__}: {error}"
             _warn(state)

@@ -19,6 +19,9 @@ MAX_ID = 1024
 """Bytes of the longest id: a longer one is a header that swallowed its sequence."""
 
 
+_BOM = b"\xef\xbb\xbf"
+
+
 class Record(NamedTuple):
     """One sequence of a file: its number from 1, the header's first word, its letters."""
 
@@ -68,12 +71,17 @@ def record_problem(record: Record, alphabet: Alphabet) -> str | None:
 def _parse(stream: io.BufferedReader) -> Iterator[_Parsed]:
     from dnaio import FastaReader, FastqReader
 
+    if stream.peek(3)[:3] == _BOM:
+        stream.read(3)
     first = stream.peek(1)[:1]
     if first == b"@":
         yield from (_Parsed(r.name, r.sequence, None) for r in FastqReader(stream))
     elif first:
         # Our own record class: dnaio's refuses letters that we want to name.
         reader = FastaReader(stream, sequence_class=cast("type", _Parsed))
+        # dnaio decodes as the locale says, and stops at the first byte that does not fit.
+        text = cast("io.TextIOWrapper", reader._file)
+        text.reconfigure(encoding="utf-8", errors="backslashreplace")
         yield from cast("Iterator[_Parsed]", reader)
 
 
@@ -102,6 +110,8 @@ def _readable(source: str) -> Iterator[io.BufferedReader]:
 @contextmanager
 def _open(source: str) -> Iterator[io.BufferedReader]:
     if source == "-":
+        if sys.stdin is None:
+            raise SequenceError("stdin is closed.\nGive a file, or pipe one in.")
         yield cast("io.BufferedReader", sys.stdin.buffer)
         return
     with Path(source).open("rb") as file:

@@ -108,9 +108,21 @@ def open_embeddings(path: str | os.PathLike[str]) -> Embeddings:
         )
     if manifest.get("version") != 1:
         raise StoreError(f"{path} was written by a newer riboswitch.\npip install -U riboswitch")
+    check_whole(path, manifest)
     if path.is_dir():
         return Embeddings(path, manifest, _Store(path, manifest))
     return Embeddings(path, manifest, _Parquet(path) if _is_parquet(path) else _Npz(path))
+
+
+def check_whole(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Raise `StoreError` unless every chunk of the manifest is there in its full size."""
+    for chunk in manifest.get("chunks", ()):
+        file = path / chunk["file"]
+        if not file.is_file() or file.stat().st_size != chunk["size"]:
+            raise StoreError(
+                f"{file} is missing or cut short.\n"
+                "Embed the input again, with --overwrite, or copy the whole folder again."
+            )
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:
@@ -138,9 +150,8 @@ class _Store:
         self._bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
     def ids(self) -> list[str]:
-        return [
-            i for n in range(len(self._files)) for i in _cut(*self._arrays(n, "ids", "id_offsets"))
-        ]
+        pairs = (self._arrays(n, "ids", "id_offsets") for n in range(len(self._files)))
+        return [name for data, offsets in pairs for name in cut_ids(data, offsets)]
 
     def read(self, number: int) -> Array:
         chunk = int(np.searchsorted(self._bounds, number, side="right")) - 1
@@ -225,6 +236,7 @@ def _is_parquet(path: Path) -> bool:
         return file.read(4) == b"PAR1"
 
 
-def _cut(data: Array, offsets: Array) -> list[str]:
+def cut_ids(data: Array, offsets: Array) -> list[str]:
+    """Cut a chunk's `ids` into text."""
     text, bounds = data.tobytes(), offsets.tolist()
     return [text[a:b].decode() for a, b in pairwise(bounds)]

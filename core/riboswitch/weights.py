@@ -91,7 +91,14 @@ def checkpoint_weights(
     _check_copies(checkpoint, layout, {rules[name].file for name in shapes})
 
     def make(name: str) -> Array:
-        return _apply(rules[name], checkpoint.tensors[rules[name].file]).reshape(shapes[name])
+        rule = rules[name]
+        array = _apply(rule, checkpoint.tensors[rule.file]).reshape(shapes[name])
+        if not np.isfinite(array).all():
+            raise CheckpointError(
+                f"{checkpoint.path}: {rule.file} has numbers that are not finite.\n"
+                "The training that wrote it had failed, or the file is damaged."
+            )
+        return array
 
     return LazyWeights(shapes, make)
 
@@ -108,7 +115,17 @@ def expand(rules: object, architecture: Architecture) -> dict[str, Rule]:
 
 
 def _plain(checkpoint: Checkpoint, layout: Layout) -> dict[str, Tensor]:
-    return {layout.plain(name): tensor for name, tensor in checkpoint.tensors.items()}
+    found: dict[str, Tensor] = {}
+    origin: dict[str, str] = {}
+    for name, tensor in checkpoint.tensors.items():
+        plain = layout.plain(name)
+        if plain in found:
+            raise CheckpointError(
+                f"{checkpoint.path} has {origin[plain]!r} and {name!r}, which are one weight.\n"
+                "It holds two models, or parts of them: save one."
+            )
+        found[plain], origin[plain] = tensor, name
+    return found
 
 
 def _check_names(checkpoint: Checkpoint, layout: Layout, wanted: set[str]) -> None:

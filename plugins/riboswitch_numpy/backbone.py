@@ -16,6 +16,10 @@ SCORES = 1 << 20
 """Attention scores computed at once, so that they stay in the cache."""
 
 
+TINY = 1e-6
+"""Keeps a sequence of nothing but masks, whose embedding is zero, from a division by zero."""
+
+
 class NumpyBackbone:
     """The encoder, its weights in one dtype."""
 
@@ -24,7 +28,7 @@ class NumpyBackbone:
         self.dtype = dtype
         parts = (".query.", ".key.", ".value.")
         self.weights = {
-            name: np.asarray(weights[name], dtype)
+            name: np.array(weights[name], dtype)  # a copy: the file may change under a view
             for name in weights
             if not any(part in name for part in parts)
         }
@@ -78,7 +82,7 @@ class NumpyBackbone:
         masked = batch.ids == self.architecture.mask_id
         observed = np.add.reduceat(masked, batch.offsets[:-1], dtype=np.int64) / batch.lengths
         expected = self.architecture.token_dropout or 0.0
-        scale = ((1 - expected) / (1 - observed)).astype(self.dtype)
+        scale = ((1 - expected) / np.maximum(1 - observed, TINY)).astype(self.dtype)
         x[masked] = 0
         x *= np.repeat(scale, batch.lengths)[:, None]
         return x

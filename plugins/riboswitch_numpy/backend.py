@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
+from typing import Any
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -20,6 +22,8 @@ class NumpyBackend:
 
     def __init__(self) -> None:
         self._libraries = ThreadpoolController()  # finding them takes milliseconds
+        self._lock, self._users = Lock(), 0
+        self._limit: Any = None
 
     @property
     def version(self) -> str:
@@ -44,6 +48,15 @@ class NumpyBackend:
 
     @contextmanager
     def single_thread(self) -> Iterator[None]:
-        """Keep BLAS on one core."""
-        with self._libraries.limit(limits=1, user_api="blas"):
+        """Keep BLAS on one core until the last of those who ask for it has left."""
+        with self._lock:
+            if not self._users:
+                self._limit = self._libraries.limit(limits=1, user_api="blas")
+            self._users += 1
+        try:
             yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._limit.restore_original_limits()

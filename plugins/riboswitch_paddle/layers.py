@@ -150,7 +150,7 @@ class Embedding(nn.Layer):
     def _drop_masks(x: Tensor, masked: Tensor, packing: Packing, expected: float) -> Tensor:
         """Zero the masks' embeddings and rescale the rest of each sequence."""
         observed = paddle.geometric.segment_mean(masked.astype("float64"), packing.sequences)
-        scale = ((1 - expected) / (1 - observed)).gather(packing.sequences)
+        scale = ((1 - expected) / (1 - observed).clip(min=1e-6)).gather(packing.sequences)
         return x * (scale * masked.logical_not().astype("float64")).astype(x.dtype).unsqueeze(-1)
 
 

@@ -50,11 +50,22 @@ def attend(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
     Returns:
         (total, H, head).
     """
-    if q.is_cuda and q.dtype in (torch.float16, torch.bfloat16) and (kernel := varlen_kernel()):
+    if _suits_varlen(q) and (kernel := varlen_kernel()):
         return kernel(q, k, v, packing.offsets, packing.longest)
     if len(packing.groups) == 1:
         return _attend_group(q, k, v, packing.groups[0])
     return torch.cat([_attend_group(q, k, v, group) for group in packing.groups])
+
+
+def _suits_varlen(q: Tensor) -> bool:
+    """What FlashAttention asks for: half precision, heads of eights, an Ampere GPU or later."""
+    return (
+        q.is_cuda
+        and q.dtype in (torch.float16, torch.bfloat16)
+        and q.shape[-1] % 8 == 0
+        and q.shape[-1] <= 256
+        and torch.cuda.get_device_capability(q.device) >= (8, 0)
+    )
 
 
 def probabilities(q: Tensor, k: Tensor, packing: Packing) -> list[Tensor]:

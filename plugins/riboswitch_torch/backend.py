@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 import torch
 
@@ -16,6 +17,9 @@ class TorchBackend:
     """PyTorch on the CPU or a GPU."""
 
     name = "torch"
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._before = Lock(), 0, 1
 
     @property
     def version(self) -> str:
@@ -43,10 +47,16 @@ class TorchBackend:
 
     @contextmanager
     def single_thread(self) -> Iterator[None]:
-        """Keep each operator on one core."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
+        """Keep each operator on one core until the last of those who ask for it has left."""
+        with self._lock:
+            if not self._users:
+                self._before = torch.get_num_threads()
+                torch.set_num_threads(1)
+            self._users += 1
         try:
             yield
         finally:
-            torch.set_num_threads(before)
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    torch.set_num_threads(self._before)

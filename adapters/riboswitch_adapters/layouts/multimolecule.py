@@ -16,6 +16,7 @@ from riboswitch_adapters.layouts.common import has, modules, num_layers, number,
 
 FAMILIES = ("rnafm", "rinalmo", "rnaernie")
 _PREFIX = re.compile(rf"^({'|'.join(FAMILIES)})\.")
+_BARE = re.compile(r"^(embeddings|encoder|pooler)\.")
 _LAYER = "model.encoder.layer.{i}"
 _WORDS = "model.embeddings.word_embeddings.weight"
 _SPECIAL = ("<pad>", "<cls>", "<eos>", "<unk>", "<mask>", "<null>")
@@ -24,8 +25,8 @@ NUCLEOTIDES = Alphabet(tokens=(*_SPECIAL, *"ACGUNRYSWKMBDHVIX|.*-?"))
 
 
 def plain(name: str) -> str:
-    """Older files have the model's name where newer ones have `model`."""
-    return _PREFIX.sub("model.", name)
+    """Older files have the model's name where newer ones have `model`; bare encoders nothing."""
+    return _BARE.sub(r"model.\1", _PREFIX.sub("model.", name))
 
 
 def describe(checkpoint: Checkpoint) -> Description | None:

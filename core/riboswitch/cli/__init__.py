@@ -32,8 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted; the same command goes on where it was", 130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads any more
+        _drop_stdout()  # nobody reads any more
         return 0
+    except OSError as error:
+        _drop_stdout()
+        return _fail(f"stdout cannot be written: {error}", ResourceError.exit_code)
     except RiboswitchError as error:
         return _fail(str(error), error.exit_code)
     except MemoryError:
@@ -53,6 +56,11 @@ def _parser() -> argparse.ArgumentParser:
     for command in (embed, fill_mask, inventory):
         command.add_parsers(commands)
     return parser
+
+
+def _drop_stdout() -> None:
+    """Keep the interpreter from flushing, at its end, what cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int) -> int:

@@ -90,15 +90,16 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(asdict(found)) if arguments.json else found.text())
         return 3 if found.failed else 0
     say = _Quiet() if arguments.quiet else _Say()
-    if arguments.weights == "random":
-        say("warning: the weights are random; the embeddings mean nothing")
     with Bar(shown=not arguments.quiet) as bar:
         result = embed_file(request, bar)
     summary = summarise(result, request)
     if unknown := Counter(summary["unknown"]):
         say(f"warning: {unknown_message(unknown, None, result.alphabet)}")
+    if arguments.weights == "random":
+        say("warning: the weights are random; the embeddings mean nothing")
     if result.failures:
-        say(f"{summary['failed']} records failed: see {result.failures}")
+        records = "record" if summary["failed"] == 1 else "records"
+        say(f"{summary['failed']} {records} failed: see {result.failures}")
     say(_line(summary))
     if arguments.json:
         print(json.dumps(summary))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from riboswitch.cli.options import add_command, add_model_options, load_arguments
@@ -29,6 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     from riboswitch.loading import load
 
     fills = load(**load_arguments(arguments)).fill_mask(arguments.sequence, arguments.top)
+    if arguments.weights == "random":
+        print("riboswitch: warning: the weights are random; this means nothing", file=sys.stderr)
     if arguments.json:
         print(json.dumps({"version": 1, "fills": [fill._asdict() for fill in fills]}))
         return 0

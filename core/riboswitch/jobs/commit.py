@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,9 +16,9 @@ from riboswitch.errors import StoreError, UsageError
 from riboswitch.interfaces import Array
 from riboswitch.jobs.files import atomic, remove_folder, storage_errors, write
 from riboswitch.jobs.plan import Plan
-from riboswitch.jobs.work import Receipt, find_receipt
+from riboswitch.jobs.work import Receipt, find_receipt, receipt_path
+from riboswitch.store import FORMAT, cut_ids
 
-FORMAT = "riboswitch-embeddings"
 VERSION = 1
 
 
@@ -39,8 +39,12 @@ def commit(plan: Plan, work: Path, target: Path, output: Path) -> dict[str, Any]
     """
     receipts = [find_receipt(plan, chunk, work, target) for chunk in plan.chunks]
     if None in receipts:
-        raise StoreError(f"{output}: chunk {receipts.index(None)} is missing.\nStart it again.")
+        raise StoreError(
+            f"{output}: chunk {receipts.index(None)} is gone; another job writes there.\n"
+            "Let one job at a time write to a name, and give the command again."
+        )
     done = [r for r in receipts if r]
+    _verify(plan, work, target, done)
     manifest = make_manifest(plan, done)
     put_failures(plan, work, output)
     if plan.settings.pool is None:
@@ -51,6 +55,21 @@ def commit(plan: Plan, work: Path, target: Path, output: Path) -> dict[str, Any]
             put(file, manifest, plan, target, done)
     remove_folder(work)
     return manifest
+
+
+def _verify(plan: Plan, work: Path, target: Path, receipts: list[Receipt]) -> None:
+    """Hash every chunk; one that is not what its receipt says is forgotten, and an error."""
+    for chunk, receipt in zip(plan.chunks, receipts, strict=True):
+        with (target / receipt.file).open("rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(1 << 20):
+                digest.update(block)
+        if digest.hexdigest() != receipt.sha256:
+            receipt_path(work, chunk).unlink(missing_ok=True)
+            raise StoreError(
+                f"{target / receipt.file} is not what was written: the disk failed, or another "
+                "job writes there.\nGive the same command again: it is computed anew."
+            )
 
 
 def make_manifest(plan: Plan, receipts: list[Receipt]) -> dict[str, Any]:
@@ -116,7 +135,7 @@ def write_parquet(
         for tensors in _chunks(target, receipts):
             flat = pyarrow.array(tensors["embeddings"].reshape(-1))
             vectors = pyarrow.FixedSizeListArray.from_arrays(flat, size)
-            ids = pyarrow.array(decode_ids(tensors), pyarrow.string())
+            ids = pyarrow.array(cut_ids(tensors["ids"], tensors["id_offsets"]), pyarrow.string())
             writer.write_table(pyarrow.table([ids, vectors], schema=schema))
 
 
@@ -132,14 +151,8 @@ def need_pyarrow() -> tuple[Any, Any]:
     return pyarrow, parquet
 
 
-def decode_ids(tensors: dict[str, Array]) -> list[str]:
-    """Cut a chunk's `ids` into text."""
-    data, bounds = tensors["ids"].tobytes(), tensors["id_offsets"].tolist()
-    return [data[a:b].decode() for a, b in pairwise(bounds)]
-
-
 def _ids(target: Path, receipts: list[Receipt]) -> Iterator[Array]:
-    return (np.array(decode_ids(t)) for t in _chunks(target, receipts))
+    return (np.array(cut_ids(t["ids"], t["id_offsets"])) for t in _chunks(target, receipts))
 
 
 def _chunks(target: Path, receipts: list[Receipt]) -> Iterator[dict[str, Array]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ from riboswitch._version import __version__
 from riboswitch.alphabet import Alphabet
 from riboswitch.errors import RecordsFailedError, StoreError, UsageError
 from riboswitch.jobs.commit import commit, failures_path, need_pyarrow, put_failures
-from riboswitch.jobs.files import remove_folder, storage_errors
-from riboswitch.jobs.plan import Chunk, Plan, Settings, fingerprint, plan, survey
+from riboswitch.jobs.files import OWN_FILES, remove_folder, remove_result
+from riboswitch.jobs.plan import CHUNK_RESIDUES, Chunk, Plan, Settings, fingerprint, plan, survey
 from riboswitch.jobs.pool import run_in_processes
 from riboswitch.jobs.work import find_receipt, run_chunk
 from riboswitch.limits import check_embed
 from riboswitch.loading import load
 from riboswitch.model import Model
-from riboswitch.store import read_manifest
+from riboswitch.store import check_whole, read_manifest
 from riboswitch.weights import weights_hash
 
 Progress = Callable[[Plan, int], None]
@@ -40,7 +40,7 @@ class Request:
     layer: int = -1
     window: int | None = None
     prompt: str | None = None
-    chunk_residues: int = 16384
+    chunk_residues: int = CHUNK_RESIDUES
     workers: int = 1
     strict: bool = False
     overwrite: bool = False
@@ -127,7 +127,13 @@ def check_output(request: Request) -> None:
 
 def make_settings(request: Request, model: Model) -> Settings:
     """Write down what decides the numbers."""
-    check_embed(model.entry, pool=request.pool, layer=request.layer, window=request.window)
+    check_embed(
+        model.entry,
+        pool=request.pool,
+        layer=request.layer,
+        window=request.window,
+        prompt=request.prompt is not None,
+    )
     model.alphabet.encode([], prompt=request.prompt)  # an unknown prompt is an error now
     weights = request.load.get("weights", "released")
     kind = weights if weights in ("released", "random") else "file"
@@ -160,10 +166,11 @@ def _run(
     pending = [c for c in found.chunks if not find_receipt(found, c, request.work, request.target)]
     residues = sum(c.residues for c in pending)
     computed = found.residues - residues
+    report = progress or (lambda *_: None)
+    report(found, computed)
     for chunk in _compute(request, model, found, pending):
         computed += chunk.residues
-        if progress:
-            progress(found, computed)
+        report(found, computed)
     return found, commit(found, request.work, request.target, request.output), residues
 
 
@@ -173,25 +180,39 @@ def _compute(request: Request, model: Model, found: Plan, pending: list[Chunk]) 
         yield from run_in_processes(request.load, folders, pending, request.workers)
         return
     for chunk in pending:
-        run_chunk(model, found, chunk, *(request.work, request.target))
+        run_chunk(model, found, chunk, request.work, request.target)
         yield chunk
 
 
 def _planned(request: Request, settings: Settings, model: Model) -> Plan:
-    found = plan(request.source, settings, model.entry, request.work)
+    """Plan anew. An earlier result goes only when the new plan stands."""
+    _check_the_way(request)
+    try:
+        found = plan(request.source, settings, model.entry, request.work)
+    except BaseException:
+        remove_folder(request.work)
+        with suppress(OSError):  # a store's folder, unless it holds something
+            request.target.rmdir()
+        raise
     if found.failed and (request.strict or not found.records):
         _refuse(request, found)
+    if request.overwrite:
+        remove_result(request.output)
+    found.save(request.work)
     return found
 
 
 def _refuse(request: Request, found: Plan) -> None:
     total = found.failed + found.records
-    put_failures(found, request.work, request.output)
     reason = (request.work / "failed.tsv").read_text("utf-8").splitlines()[1].split("\t")
+    listed = f"The earlier result in {request.output} was left as it is."
+    if read_manifest(request.output) is None:  # else the list there is an earlier result's
+        put_failures(found, request.work, request.output)
+        listed = f"All are listed in {failures_path(found, request.output)}"
     remove_folder(request.work)
     raise RecordsFailedError(
         f"{found.failed} of {total} records cannot be embedded. The first, number {reason[0]} "
-        f"({reason[1]}): {reason[2]}\nAll are listed in {failures_path(found, request.output)}"
+        f"({reason[1]}): {reason[2]}\n{listed}"
     )
 
 
@@ -199,25 +220,23 @@ def _resumed(request: Request, settings: Settings, model: Model) -> Plan | None:
     """The plan of an unfinished job, when it is the same job."""
     found = Plan.read(request.work)
     if found is None:
-        _clear_the_way(request)
         return None
-    same = found.settings == settings and found.source == fingerprint(request.source)
-    if same and request.source == "-":  # only its records tell whether it is the same input
-        same = survey("-", settings, model.entry).records_sha256 == found.records_sha256
-        if not same:
-            raise UsageError(f"{request.output} is an unfinished job with other input.\n{_CURE}")
-    if same:
+    if found.settings == settings and _same_records(request, settings, model, found):
         return found
     if not request.overwrite:
         raise UsageError(
             f"{request.output} is an unfinished job with {_difference(found.settings, settings)}.\n"
-            f"{_CURE}"
+            "Give its own settings to go on with it, or --overwrite to begin anew."
         )
-    _clear_the_way(request)
+    (request.work / "plan.json").unlink(missing_ok=True)  # it must not meet the new records
     return None
 
 
-_CURE = "Give its own settings to go on with it, or --overwrite to begin anew."
+def _same_records(request: Request, settings: Settings, model: Model, found: Plan) -> bool:
+    """Whether the input is the planned one; it is read again where that is not plain to see."""
+    if request.source != "-" and found.source == fingerprint(request.source):
+        return True
+    return survey(request.source, settings, model.entry).records_sha256 == found.records_sha256
 
 
 def _difference(old: Settings, new: Settings) -> str:
@@ -238,6 +257,7 @@ def _finished(
     if all(manifest.get(name) == value for name, value in wanted.items()):
         found = survey(request.source, settings, model.entry)
         if found.records_sha256 == manifest.get("records_sha256"):
+            check_whole(request.output, manifest)
             return found, manifest
     raise UsageError(
         f"{request.output} exists and is another job's result.\n"
@@ -245,23 +265,14 @@ def _finished(
     )
 
 
-def _clear_the_way(request: Request) -> None:
-    """Remove an earlier result of ours, where that was asked for; refuse to touch other files."""
+def _check_the_way(request: Request) -> None:
+    """Raise `UsageError` when something is there that is not ours, or may not be replaced."""
     output = request.output
     ours = read_manifest(output) is not None or Plan.read(request.work) is not None
-    if not ours or not request.overwrite:
-        if output.exists() and not _empty(output):
-            raise UsageError(f"{output} exists.\nChoose another name, or give --overwrite.")
-        return  # nothing is removed: another process may have begun the same job just now
-    with storage_errors(output):
-        if request.pool is None:
-            remove_folder(output)
-        else:
-            output.unlink(missing_ok=True)
-    remove_folder(request.work)
+    if output.exists() and not (ours and request.overwrite) and not _empty(output):
+        raise UsageError(f"{output} exists.\nChoose another name, or give --overwrite.")
 
 
 def _empty(output: Path) -> bool:
     """Whether a folder has nothing but what a refused, begun or half-removed job leaves."""
-    own = re.compile(r"failed\.tsv|\.work|chunk-\d+\.safetensors")
-    return output.is_dir() and all(own.fullmatch(p.name) for p in output.iterdir())
+    return output.is_dir() and all(OWN_FILES.fullmatch(p.name) for p in output.iterdir())

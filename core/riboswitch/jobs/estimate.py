@@ -9,7 +9,7 @@ from attrs import frozen
 
 from riboswitch.cores import num_cores
 from riboswitch.jobs.embed import Request, check_output, make_settings
-from riboswitch.jobs.plan import survey
+from riboswitch.jobs.plan import Plan, survey
 from riboswitch.loading import load
 from riboswitch.model import BATCH_TOKENS, GPU_BATCH_TOKENS, Model
 
@@ -43,7 +43,7 @@ class Estimate:
 
 
 def estimate(request: Request) -> Estimate:
-    """Read and check the input and time the model on one made-up batch; writes nothing.
+    """Read and check the input and time the model on made-up sequences; writes nothing.
 
     Raises:
         UsageError: The arguments cannot be right.
@@ -52,8 +52,7 @@ def estimate(request: Request) -> Estimate:
     check_output(request)
     model = load(**request.load)
     found = survey(request.source, make_settings(request, model), model.entry)
-    speed = _speed(model, request)
-    width = 4 * model.architecture.hidden_size
+    seconds = _seconds(model, request, found)
     rows = found.records if request.pool else found.residues
     return Estimate(
         records=found.records,
@@ -62,40 +61,46 @@ def estimate(request: Request) -> Estimate:
         tokens=found.tokens,
         padding=0.0,  # runs of equal length share a kernel call, so nothing is padded
         chunks=len(found.chunks),
-        memory=_memory(model, request),
-        disk=rows * width * (2 if request.pool else 1),
-        seconds=found.residues / speed,
-        residues_per_second=speed,
+        memory=_memory(model, request, found),
+        disk=rows * 4 * model.architecture.hidden_size * (2 if request.pool else 1),
+        seconds=seconds,
+        residues_per_second=found.residues / max(seconds, 1e-9),
     )
 
 
-def _speed(model: Model, request: Request) -> float:
-    """Residues per second on batches like the job's, after one to warm up."""
-    length = min(400, request.window or 400, (model.architecture.max_tokens or 400) - 4)
-    length -= length % model.alphabet.stride
-    letters = np.random.default_rng(0).choice(list("ACGU"), length)
+def _seconds(model: Model, request: Request, found: Plan) -> float:
+    """A token costs a + b * T in a sequence of T tokens: two lengths tell a and b."""
+    short, long = 100, max(200, min(1000, (model.architecture.max_tokens or 1000) - 4))
+    costs = [_cost(model, request, length) for length in (short, long)]
+    slope = max(0.0, (costs[1] - costs[0]) / (long - short))
+    return max(costs[0] - slope * short, 0.0) * found.tokens + slope * found.squares
+
+
+def _cost(model: Model, request: Request, length: int) -> float:
+    """Seconds for a token in batches like the job's, after one sequence to warm up."""
     cores = num_cores() if model.device == "cpu" else 8
-    sequences = ["".join(letters)] * (2 * cores)
+    letters = length * model.alphabet.stride
+    sequence = "".join(np.random.default_rng(0).choice(list("ACGU"), letters))
+    sequences = [sequence] * (cores * max(1, BATCH_TOKENS["cpu"] // length))
     model.embed_exactly(sequences[:1])
     start = time.perf_counter()
     model.embed_exactly(sequences, pool=request.pool, layer=request.layer)
-    return length * len(sequences) / (time.perf_counter() - start)
+    return (time.perf_counter() - start) / (length * len(sequences))
 
 
-def _memory(model: Model, request: Request) -> int:
-    """Weights, the activations of the batches at work, and one chunk of output."""
+def _memory(model: Model, request: Request, found: Plan) -> int:
+    """The weights in each process, the activations of the batches at work, a chunk of output."""
     a = model.architecture
     size = {"float64": 8, "float32": 4}.get(model.dtype, 2)
-    budget = max(BATCH_TOKENS.get(model.device, GPU_BATCH_TOKENS), a.max_tokens or 0)
+    budget = max(BATCH_TOKENS.get(model.device, GPU_BATCH_TOKENS), found.longest)
     widths = 8 * a.hidden_size + 3 * a.feed_forward_size
     kept = (a.num_layers + 1) * a.hidden_size if request.layer != -1 else 0
     batches = num_cores() if model.device == "cpu" else 1
     chunk = 2 * 4 * a.hidden_size * (request.chunk_residues + budget)
-    base = 100 << 20
-    workers = request.workers
-    return workers * (a.num_parameters() * size + chunk + base) + batches * budget * size * (
-        widths + kept
-    )
+    processes = request.workers + (request.workers > 1)  # the first one holds the model, too
+    weights = a.num_parameters() * size + chunk + (100 << 20)
+    scores = 2 * size * found.longest**2  # of the longest sequence, one head at a time
+    return processes * weights + batches * budget * size * (widths + kept) + scores
 
 
 def _bytes(size: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -58,9 +59,29 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StoreError(f"{path} cannot be written: {error}") from error
 
 
+OWN_FILES = re.compile(r"manifest\.json|failed\.tsv|\.work|chunk-\d+\.safetensors")
+"""What a store may hold."""
+
+
 def remove_folder(path: Path) -> None:
-    """Remove a folder of ours, if it is there, also while another process removes it."""
+    """Remove a work folder, if it is there, also while another process removes it."""
     shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_result(output: Path) -> None:
+    """Remove a result of ours but for its work folder, the manifest first.
+
+    So nothing that is half removed can be opened, whenever this is killed.
+    """
+    with storage_errors(output):
+        if not output.is_dir():
+            output.unlink(missing_ok=True)
+            return
+        (output / "manifest.json").unlink(missing_ok=True)
+        _sync_folder(output)
+        for path in output.iterdir():
+            if path.is_file() and OWN_FILES.fullmatch(path.name):
+                path.unlink()
 
 
 def _sync_folder(path: Path) -> None:

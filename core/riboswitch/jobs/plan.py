@@ -16,11 +16,13 @@ from typing import Any, BinaryIO
 import attrs
 from attrs import define, field, frozen
 
+from riboswitch.alphabet import Alphabet
 from riboswitch.errors import SequenceError
 from riboswitch.interfaces import ModelEntry
 from riboswitch.jobs.files import atomic, storage_errors, write
 from riboswitch.limits import length_problem
 from riboswitch.sequences import Record, read_records, record_problem
+from riboswitch.windows import cut
 
 CHUNK_RESIDUES = 16384
 
@@ -66,6 +68,8 @@ class Plan:
     records: int = 0
     residues: int = 0
     tokens: int = 0
+    squares: int = 0
+    longest: int = 0
     failed: int = 0
     longest_id: int = 0
     records_sha256: str = ""
@@ -95,13 +99,13 @@ class Plan:
 
 
 def plan(source: str, settings: Settings, entry: ModelEntry, folder: Path) -> Plan:
-    """Read and check the input, and write the work folder.
+    """Read and check the input, and write the work folder, but for `plan.json`: see `save`.
 
     Args:
         source: A path or `-`.
         settings: What to compute.
         entry: The model.
-        folder: The work folder: gets `records`, `failed.tsv` and, last, `plan.json`.
+        folder: The work folder: gets `records` and `failed.tsv`.
 
     Raises:
         SequenceError: The input cannot be read, or has no record.
@@ -112,7 +116,6 @@ def plan(source: str, settings: Settings, entry: ModelEntry, folder: Path) -> Pl
     with atomic(folder / "records", folder) as good, atomic(folder / "failed.tsv", folder) as bad:
         bad.write(b"ordinal\tid\treason\n")
         _read(source, entry, found, good, bad)
-    found.save(folder)
     return found
 
 
@@ -164,13 +167,21 @@ def _read(source: str, entry: ModelEntry, found: Plan, good: BinaryIO, bad: Bina
         good.write(line)
         unknown.update(entry.alphabet.unknown_words(record.sequence))
         found.longest_id = max(found.longest_id, len(record.id))
-        found.tokens += entry.alphabet.num_tokens(
-            len(record.sequence), prompt=found.settings.prompt is not None
-        )
+        _count(found, entry.alphabet, len(record.sequence))
         cutter.add(record, len(line))
     cutter.close()
     found.records_sha256 = digest.hexdigest()
     found.unknown = dict(unknown.most_common())
+
+
+def _count(found: Plan, alphabet: Alphabet, num_letters: int) -> None:
+    """Add a record's tokens, piece by piece, and their squares, which attention takes."""
+    for piece in cut(0, num_letters, found.settings.window, alphabet):
+        prompt = found.settings.prompt is not None
+        tokens = alphabet.num_tokens(piece.stop - piece.start, prompt=prompt)
+        found.tokens += tokens
+        found.squares += tokens * tokens
+        found.longest = max(found.longest, tokens)
 
 
 class _Cutter:

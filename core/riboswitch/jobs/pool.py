@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -13,11 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from riboswitch.cores import num_cores
-from riboswitch.errors import ResourceError, StoreError
+from riboswitch.errors import ResourceError, RiboswitchWarning, StoreError
 from riboswitch.jobs.plan import Chunk, Plan
 from riboswitch.jobs.work import run_chunk
 from riboswitch.loading import load
 from riboswitch.model import Model
+from riboswitch.weights import weights_hash
 
 
 class _Job(NamedTuple):
@@ -56,7 +58,7 @@ def run_in_processes(
             yield from _collect(pool, chunks, 2 * workers)
         except BrokenProcessPool as error:
             raise ResourceError(
-                "A worker process died; perhaps memory ran out.\n"
+                "A worker process died or could not start; perhaps memory ran out.\n"
                 "Give the same command again, with fewer --workers: it goes on where it was."
             ) from error
         finally:
@@ -84,7 +86,12 @@ def _begin(arguments: dict[str, Any], work: Path, target: Path) -> None:
     found = Plan.read(work)
     if found is None:
         raise StoreError(f"{work} has no plan.")
-    _job[:] = [_Job(load(**arguments), found, work, target)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RiboswitchWarning)  # the first process has said it
+        model = load(**arguments)
+    if weights_hash(model.weights) != found.settings.weights_sha256:
+        raise StoreError("the weights were changed after the job had begun.")
+    _job[:] = [_Job(model, found, work, target)]
 
 
 def _compute(chunk: Chunk) -> Chunk:

@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 from attrs import frozen
 
+from riboswitch.batch import offsets_of
 from riboswitch.errors import ResourceError
 from riboswitch.interfaces import Array
 from riboswitch.jobs.files import write
@@ -92,15 +93,11 @@ def _tensors(model: Model, plan: Plan, *, records: list[Record]) -> dict[str, Ar
             "Memory ran out.\nUse fewer --workers, or a --window for long sequences."
         ) from error
     ids = [r.id.encode() for r in records]
-    tensors = {
+    tensors: dict[str, Array] = {
         "ids": np.frombuffer(b"".join(ids), np.uint8),
-        "id_offsets": _offsets([len(i) for i in ids]),
+        "id_offsets": offsets_of([len(i) for i in ids]),
     }
     if settings.pool:
         return {"embeddings": np.stack(arrays), **tensors}
-    offsets = _offsets([len(a) for a in arrays])
+    offsets = offsets_of([len(a) for a in arrays])
     return {"embeddings": np.concatenate(arrays), "offsets": offsets, **tensors}
-
-
-def _offsets(lengths: list[int]) -> Array:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
