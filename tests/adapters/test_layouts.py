@@ -211,3 +211,48 @@ def test_a_prompt_for_multimolecules_alphabet_says_why_not() -> None:
 
     with pytest.raises(riboswitch.UsageError, match="MultiMolecule's copy has lost them"):
         NUCLEOTIDES.encode(["ACGU"], prompt="tRNA")
+
+
+def test_two_names_for_one_weight_are_refused(fixtures, rewritten) -> None:
+    path = fixtures / "rnafm" / "RNA-FM_pretrained.pth"
+    name = "backbone.layers.0.fc1.weight"
+    twice = rewritten(path, lambda n: n, **{name: np.zeros((80, 40), np.float32)})
+    with pytest.raises(riboswitch.CheckpointError, match=f"'{name}'.*one weight"):
+        riboswitch.load("rnafm", weights=twice, backend="numpy", architecture={"num_heads": 4})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_refused(fixtures, rewritten, value: float) -> None:
+    path = fixtures / "rnafm" / "RNA-FM_pretrained.pth"
+    name = "encoder.sentence_encoder.layers.0.fc1.weight"
+    changed = tensors(path)[name]
+    changed[3, 3] = value
+    broken = rewritten(path, lambda n: None if n == name else n, **{name: changed})
+    with pytest.raises(riboswitch.CheckpointError, match=r"layers\.0\.fc1\.weight.*not finite"):
+        riboswitch.load("rnafm", weights=broken, backend="numpy", architecture={"num_heads": 4})
+
+
+def test_a_loaded_model_does_not_change_with_its_file(fixtures, rewritten) -> None:
+    path = rewritten(fixtures / "rnafm" / "RNA-FM_pretrained.pth", lambda n: n)
+    options = {"backend": "numpy", "architecture": {"num_heads": 4}}
+    model = riboswitch.load("rnafm", weights=path, **options)
+    before = model.embed(TEXTS)[0].copy()
+    with path.open("r+b") as file:
+        file.seek(-4000, 2)
+        file.write(b"\0" * 4000)
+    np.testing.assert_array_equal(model.embed(TEXTS)[0], before)
+
+
+def test_names_of_data_parallel_training(fixtures, rewritten) -> None:
+    path = fixtures / "rinalmo" / "rinalmo_tiny_pretrained.pt"
+    found = logits(rewritten(path, lambda n: f"module.{n}"), "rinalmo-micro", architecture=HEADS)
+    np.testing.assert_array_equal(found, logits(path, "rinalmo-micro", architecture=HEADS))
+
+
+def test_of_two_vocabularies_the_fitting_one_is_taken(fixtures, tmp_path) -> None:
+    folder = tmp_path / "two"
+    shutil.copytree(fixtures / "rnaernie", folder)
+    (folder / "vocab_2MER.txt").write_text("[PAD] [UNK] [CLS] [SEP] [MASK] AA AC")
+    np.testing.assert_array_equal(
+        logits(folder, "rnaernie"), logits(fixtures / "rnaernie", "rnaernie")
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,8 @@ FASTQ = "".join(f"@{i}\n{s}\n+\n{'I' * len(s)}\n" for i, s in (("a", "ACGU"), ("
         ("tab.fa", ">id\tmore\nACGU\n", ["id"]),
         ("utf8.fa", ">naïve\nACGU\n", ["naïve"]),
         ("noid.fa", ">\nACGU\n", [""]),
+        ("latin1.fa", b">caf\xe9\nACGU\n>b\nAC\n", ["caf\\xe9", "b"]),
+        ("bom.fa", b"\xef\xbb\xbf>a\nACGU\n", ["a"]),
     ],
 )
 def test_inputs_that_are_right(cli, name: str, content: str | bytes, ids: list[str]) -> None:
@@ -219,6 +222,13 @@ def test_codons_need_whole_triplets(cli) -> None:
         (["--architecture=num_heads=7"], "do not divide"),
         (["--workers=0"], "must be positive"),
         (["--weights=released"], "ever released"),
+        (["--architecture=norm_eps=abc"], "norm_eps must be a number"),
+        (["--architecture=num_heads=true"], "num_heads must be a whole number"),
+        (["--architecture=num_layers=99999999"], "num_layers must be a whole number"),
+        (["--architecture=vocab_size=5"], "5 embeddings for an alphabet"),
+        (["--architecture=rotary_base=0"], "rotary_base must be"),
+        (["--seed=99999999999999999999999"], "seed lies between"),
+        (["-o", "-"], "cannot go to stdout"),
     ],
 )
 def test_wrong_use_is_found_before_the_input_is_read(cli, arguments: list[str], says: str) -> None:
@@ -274,6 +284,24 @@ def test_dry_run_says_what_it_would_take_and_writes_nothing(cli) -> None:
     text = cli.embed("in.fa", "-o", "out.emb", "--dry-run").stdout
     for word in ("tokens", "padding", "memory", "disk", "time"):
         assert word in text
+
+
+def test_a_dry_run_counts_windows_and_long_records(cli) -> None:
+    cli.write("in.fa", f">a\n{'ACGU' * 200}\n")
+    done = cli.embed("in.fa", "-o", "o.emb", "--dry-run", "--json", "--window=100")
+    assert json.loads(done.stdout)["tokens"] == 15 * 102
+    cli.write("long.fa", f">a\n{'ACGU' * 5000}\n")
+    done = cli.embed("long.fa", "-o", "o.emb", "--dry-run", "--json")
+    assert json.loads(done.stdout)["memory"] > 2 * 4 * 20000**2
+
+
+def test_a_full_stdout_is_exit_code_5(cli) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    with Path("/dev/full").open("w") as full:
+        done = cli("models", stdout=full, stderr=subprocess.PIPE, capture_output=False)
+    assert done.returncode == 5
+    assert "Traceback" not in done.stderr
 
 
 def test_stdout_has_data_only_and_no_escape_codes(cli) -> None:

@@ -102,6 +102,7 @@ def test_a_backend_that_breaks_at_its_start_is_named(monkeypatch):
 
     entries = registry().backends
     monkeypatch.setitem(entries, "numpy", evolve(entries["numpy"], load=broken))
+    monkeypatch.setattr(registry(), "_started", {})
     with pytest.raises(BackendError, match=r"fails to start: OSError: libcudart\.so\n.*pip"):
         load("rnafm", **RANDOM)
 

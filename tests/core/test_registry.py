@@ -204,3 +204,14 @@ def test_our_own_plugins_are_installed_and_come_first():
     assert ours <= {p.name for p in first}
     assert first == registry().plugins[: len(first)]
     assert {p.state for p in first} == {"loaded"}
+
+
+def test_a_misspelled_hook_is_reported_with_the_right_name(plugin, good):
+    typo = plugin("typo", riboswitch_modles=lambda: [TOY])
+    reg = Registry([good, typo])
+    with pytest.warns(PluginWarning, match="'typo'.*riboswitch_modles.*riboswitch_models"):
+        assert list(reg.models) == ["toy"]
+
+
+def test_a_backend_is_started_once():
+    assert registry().backend("numpy") is registry().backend("numpy")

@@ -10,6 +10,7 @@ import pytest
 from attrs import evolve
 from threadpoolctl import threadpool_info
 
+from riboswitch.batch import TokenBatch
 from riboswitch.registry import registry
 
 FAMILIES = ("rnafm", "mrnafm", "rinalmo-nano", "rnaernie")
@@ -197,3 +198,23 @@ def test_the_activations_are_not_trivial(model):
     assert np.abs(vectors - vectors.mean(0)).max() > 0.1
     states = model.forward(sequences[:1], ("hidden_states",)).hidden_states[0]
     assert np.abs(np.diff(states, axis=0)).max(axis=(1, 2)).min() > 0.5
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.backend(n)) for n in ("numpy", "torch")]
+)
+def test_threads_come_back_when_several_users_share_a_backend(name):
+    before = threads(name)
+    one, two = (registry().backend(name).single_thread() for _ in range(2))
+    one.__enter__()
+    two.__enter__()
+    one.__exit__(None, None, None)
+    assert threads(name) == {1}
+    two.__exit__(None, None, None)
+    assert threads(name) == before
+
+
+def test_a_sequence_of_masks_alone_is_finite(backend, small):
+    model = small("rinalmo-nano", backend)
+    batch = TokenBatch([model.alphabet.mask_id] * 3, [0, 3])
+    assert np.isfinite(model.forward(batch).representation[0]).all()
