@@ -210,11 +210,7 @@ class Alphabet:
         return word.replace("T", "U") if word in self.words else word
 
     def _texts(self, sequences: Sequence[str]) -> list[str]:
-        if isinstance(sequences, str):
-            raise UsageError(
-                "sequences must be a list of strings, not one string.\nWrite [sequence]."
-            )
-        texts = [self.plain(s) for s in sequences]
+        texts = [self.plain(s) for s in as_list(sequences)]
         for number, text in enumerate(texts):
             try:
                 self.check_length(len(text))
@@ -323,6 +319,13 @@ class Alphabet:
                 for i in missing:
                     letters[i] = self._written(token)
         return "".join(letters)
+
+
+def as_list(sequences: Iterable[str]) -> list[str]:
+    """Take any iterable of texts, but not one text, which is an iterable of letters."""
+    if isinstance(sequences, str):
+        raise UsageError("sequences must be a list of strings, not one string.\nWrite [sequence].")
+    return list(sequences)
 
 
 def unknown_message(found: Counter[str], sequences: int | None, alphabet: Alphabet) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from attrs import frozen
 
-from riboswitch.alphabet import Alphabet
+from riboswitch.alphabet import Alphabet, as_list
 from riboswitch.architecture import Architecture
 from riboswitch.batch import TokenBatch, by_budget
 from riboswitch.cores import num_cores
@@ -117,7 +117,7 @@ class Model:
             UsageError: The model has no such output, or ids do not fit the vocabulary.
             SequenceError: A sequence is longer than the model takes.
         """
-        tokens = batch if isinstance(batch, TokenBatch) else self.alphabet.encode(as_list(batch))
+        tokens = batch if isinstance(batch, TokenBatch) else self.alphabet.encode(batch)
         self._check_outputs(outputs)
         self._check_tokens(tokens)
         chunks = by_budget(tokens.lengths, self._budget())
@@ -246,13 +246,6 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({self.entry.name!r}, {self.backend.name!r}, {self.device!r}, {self.dtype!r})"
-
-
-def as_list(sequences: Iterable[str]) -> list[str]:
-    """Take any iterable of texts, but not one text, which is an iterable of letters."""
-    if isinstance(sequences, str):
-        raise UsageError("sequences must be a list of strings, not one string.\nWrite [sequence].")
-    return list(sequences)
 
 
 def _pool(states: Array, pool: str | None, tail: int) -> Array:

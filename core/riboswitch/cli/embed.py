@@ -53,7 +53,6 @@ def add_parsers(commands: Any) -> None:
         "--chunk-residues",
         metavar="N",
         type=int,
-        default=16384,
         help="residues computed and written at a time",
     )
     job.add_argument("--strict", action="store_true", help="compute nothing when a record is bad")
@@ -71,7 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
     from riboswitch.alphabet import unknown_message
     from riboswitch.jobs.embed import Request, embed_file
     from riboswitch.jobs.estimate import estimate
+    from riboswitch.jobs.plan import CHUNK_RESIDUES
 
+    chunk = arguments.chunk_residues
     request = Request(
         source=arguments.input,
         output=arguments.output,
@@ -80,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         layer=arguments.layer,
         window=arguments.window,
         prompt=arguments.prompt,
-        chunk_residues=arguments.chunk_residues,
+        chunk_residues=CHUNK_RESIDUES if chunk is None else chunk,
         workers=arguments.workers,
         strict=arguments.strict,
         overwrite=arguments.overwrite,
