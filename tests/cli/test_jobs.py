@@ -219,6 +219,33 @@ def test_a_bad_input_does_not_cost_the_earlier_result(
     assert {p.name for p in tmp_path.iterdir()} == {"in.fa", output.name}
 
 
+def test_stdin_is_compared_with_the_unfinished_job(cli) -> None:
+    texts = ["".join(f">{n}{i}\nACGUACGUAC\n" for i in range(50)) for n in "ab"]
+    arguments = ["-", "-o", "s.emb", "--chunk-residues=100", "--json"]
+
+    def stopped(text: str, *more: str) -> None:
+        job = cli.start("embed", *arguments, *cli.small, *more, stdin=subprocess.PIPE)
+        job.stdin.write(text)
+        job.stdin.close()
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and not (cli.folder / "s.emb/.work/plan.json").exists():
+            time.sleep(0.005)
+        job.kill()
+        job.stdout.close()
+        job.stderr.close()
+        job.wait()
+
+    stopped(texts[0])
+    if not (cli.folder / "s.emb" / "manifest.json").exists():
+        other = cli.embed(*arguments, input=texts[1])
+        assert (other.returncode, "other input" in other.stderr) == (2, True)
+    again = cli.embed(*arguments, input=texts[0])
+    assert again.returncode == 0, again.stderr
+    anew = cli.embed(*arguments, "--overwrite", input=texts[1])
+    assert anew.returncode == 0, anew.stderr
+    assert riboswitch.open_embeddings(cli.folder / "s.emb").ids[0] == "b0"
+
+
 def test_an_input_that_was_only_touched_is_the_same(records, tmp_path, monkeypatch) -> None:
     output = tmp_path / "touch.emb"
 

@@ -190,7 +190,8 @@ def _planned(request: Request, settings: Settings, model: Model) -> Plan:
     try:
         found = plan(request.source, settings, model.entry, request.work)
     except BaseException:
-        remove_folder(request.work)
+        if Plan.read(request.work) is None:  # else another process has planned the same job
+            remove_folder(request.work)
         with suppress(OSError):  # a store's folder, unless it holds something
             request.target.rmdir()
         raise
@@ -221,7 +222,8 @@ def _resumed(request: Request, settings: Settings, model: Model) -> Plan | None:
     found = Plan.read(request.work)
     if found is None:
         return None
-    if found.settings == settings and _same_records(request, settings, model, found):
+    anew = request.overwrite and request.source == "-"  # stdin can be read only once
+    if found.settings == settings and not anew and _same_records(request, settings, model, found):
         return found
     if not request.overwrite:
         raise UsageError(
