@@ -74,6 +74,11 @@ class Registry:
         """Checkpoint layouts by name."""
         return self._collect("riboswitch_layouts", Layout)
 
+    @property
+    def auto(self) -> str:
+        """The backend that `auto` takes: the first one whose framework is installed."""
+        return next((n for n, e in self.backends.items() if not missing(e)), "numpy")
+
     def model(self, name: str) -> ModelEntry:
         """Return a model or raise `UsageError` with the nearest name."""
         return _named(name, self.models, "model")
@@ -85,15 +90,15 @@ class Registry:
             BackendError: It is unknown or its framework is missing.
         """
         if name == "auto":
-            name = next((n for n, e in self.backends.items() if not missing(e)), "numpy")
+            name = self.auto
         entry = _named(name, self.backends, "backend")
-        if name in self._started:
-            return self._started[name]
         if lacking := missing(entry):
             raise BackendError(
                 f"The backend {name!r} needs {', '.join(lacking)}, which is not installed.\n"
                 f"Install it: {entry.install}"
             )
+        if name in self._started:
+            return self._started[name]
         try:
             return self._started.setdefault(name, entry.load())
         except RiboswitchError:
@@ -105,17 +110,21 @@ class Registry:
             ) from error
 
     def open_checkpoint(self, path: Path) -> Checkpoint:
-        """Open a file or folder by the first plugin that knows its kind."""
+        """Open a file or folder by the first plugin that can; else say what the first one says."""
+        refusal: RiboswitchError | None = None
         for plugin, function in self._calls("riboswitch_open_checkpoint"):
             try:
                 checkpoint = function(path=path)
-            except RiboswitchError:
-                raise
+            except RiboswitchError as error:
+                refusal = refusal or error
+                continue
             except Exception as error:
                 self._report(plugin, f"riboswitch_open_checkpoint: {type(error).__name__}: {error}")
                 continue
             if isinstance(checkpoint, Checkpoint):
                 return checkpoint
+        if refusal:
+            raise refusal
         raise CheckpointError(
             f"{path} is no checkpoint that an installed plugin can open.\n"
             "See `riboswitch plugins` for what is installed."
@@ -146,16 +155,14 @@ class Registry:
         state = PluginState(point.name, dist.name if dist else "?", dist.version if dist else "?")
         if point.name in disabled:
             return evolve(state, state="disabled")
+        module = None
         try:
             module = point.load()
             manager.register(module, point.name)
-            callers = manager.get_hookcallers(module) or []
-            state.hooks = [caller.name for caller in callers]
-            if unknown := [c.name for c in callers if not c.has_spec()]:
-                known = [n for n in vars(hookspecs) if n.startswith("riboswitch_")]
-                near = get_close_matches(unknown[0], known, 1)
-                raise AttributeError(f"no hook {unknown[0]!r}; did you mean {near or known}?")
+            state.hooks = _hooks(manager, module)
         except Exception as error:
+            if module is not None and manager.is_registered(module):
+                manager.unregister(module)
             state.state = f"{type(error).__name__}: {error}"
             _warn(state)
         return state
@@ -168,7 +175,24 @@ class Registry:
 
 def missing(entry: BackendEntry) -> list[str]:
     """Modules that a backend requires and that cannot be found; nothing is imported."""
-    return [m for m in entry.requires if importlib.util.find_spec(m) is None]
+    return [module for module in entry.requires if not _findable(module)]
+
+
+def _findable(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # its parent is missing, or half of it
+        return False
+
+
+def _hooks(manager: pluggy.PluginManager, module: object) -> list[str]:
+    """Names of a plugin's hooks; one that does not exist is an error with the nearest name."""
+    callers = manager.get_hookcallers(module) or []
+    if unknown := [caller.name for caller in callers if not caller.has_spec()]:
+        known = [name for name in vars(hookspecs) if name.startswith("riboswitch_")]
+        near = get_close_matches(unknown[0], known, 1)
+        raise AttributeError(f"no hook {unknown[0]!r}; did you mean {near or known}?")
+    return [caller.name for caller in callers]
 
 
 @cache

@@ -133,9 +133,8 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
         elif _is_parquet(path):
             found = _Parquet(path).manifest()
         else:
-            with np.load(path, allow_pickle=False) as archive:
-                found = json.loads(str(archive["manifest"]))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
+            found = json.loads(str(_Npz(path).member("manifest")))
+    except (OSError, ValueError, StoreError):
         return None
     return found if isinstance(found, dict) and found.get("format") == FORMAT else None
 
@@ -183,19 +182,27 @@ class _Npz:
 
     @cached_property
     def _vectors(self) -> Array:
-        return self._member("embeddings")
+        return self.member("embeddings")
 
     def ids(self) -> list[str]:
-        names: list[str] = self._member("ids").tolist()
+        names: list[str] = self.member("ids").tolist()
         return names
 
     def read(self, number: int) -> Array:
         vector: Array = self._vectors[number]
         return vector
 
-    def _member(self, name: str) -> Array:
-        with np.load(self._path, allow_pickle=False) as archive:
-            array: Array = archive[name]
+    def member(self, name: str) -> Array:
+        """Read one array.
+
+        Raises:
+            StoreError: The file is damaged, or no such archive.
+        """
+        try:
+            with zipfile.ZipFile(self._path) as archive, archive.open(f"{name}.npy") as file:
+                array: Array = np.lib.format.read_array(file, allow_pickle=False)
+        except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+            raise StoreError(f"{self._path} is damaged, or no result: {error}") from error
         return array
 
 

@@ -63,8 +63,14 @@ def recognise(
         CheckpointError: No layout knows it.
     """
     for layout in layouts.values():
-        plain = evolve(checkpoint, tensors=_plain(checkpoint, layout))
+        tensors, twins = _plain(checkpoint, layout)
+        plain = evolve(checkpoint, tensors=tensors)
         if description := layout.describe(plain):
+            if twins:
+                raise CheckpointError(
+                    f"{checkpoint.path} has {twins[0]!r} and {twins[1]!r}, which are one weight.\n"
+                    "It holds two models, or parts of them: save one."
+                )
             return layout, plain, description
     shown = ", ".join(list(checkpoint.tensors)[:3]) or "none"
     raise CheckpointError(
@@ -114,18 +120,16 @@ def expand(rules: object, architecture: Architecture) -> dict[str, Rule]:
     return table
 
 
-def _plain(checkpoint: Checkpoint, layout: Layout) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
+def _plain(
+    checkpoint: Checkpoint, layout: Layout
+) -> tuple[dict[str, Tensor], tuple[str, str] | None]:
+    """Tensors by plain name, and two that have come to the same one."""
     origin: dict[str, str] = {}
-    for name, tensor in checkpoint.tensors.items():
-        plain = layout.plain(name)
-        if plain in found:
-            raise CheckpointError(
-                f"{checkpoint.path} has {origin[plain]!r} and {name!r}, which are one weight.\n"
-                "It holds two models, or parts of them: save one."
-            )
-        found[plain], origin[plain] = tensor, name
-    return found
+    twins: tuple[str, str] | None = None
+    for name in checkpoint.tensors:
+        first = origin.setdefault(layout.plain(name), name)
+        twins = twins if first == name else (first, name)
+    return {plain: checkpoint.tensors[name] for plain, name in origin.items()}, twins
 
 
 def _check_names(checkpoint: Checkpoint, layout: Layout, wanted: set[str]) -> None:

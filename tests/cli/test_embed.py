@@ -295,6 +295,39 @@ def test_a_dry_run_counts_windows_and_long_records(cli) -> None:
     assert json.loads(done.stdout)["memory"] > 2 * 4 * 20000**2
 
 
+def test_a_dry_run_of_a_short_model(cli) -> None:
+    cli.write("in.fa", FASTA)
+    options = ["--model=rnaernie", "--weights=random", "--backend=numpy"]
+    options += ["--architecture=num_layers=1", "--architecture=max_positions=16"]
+    done = cli("embed", "in.fa", "-o", "o.emb", "--dry-run", *options)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("damage", ["npy", "flipped", "cut"])
+def test_damaged_pooled_files_are_one_clear_error(cli, damage: str) -> None:
+    cli.write("in.fa", FASTA)
+    cli.embed("in.fa", "-o", "out.npz", "--pool", "mean")
+    path = cli.folder / "out.npz"
+    data = bytearray(path.read_bytes())
+    if damage == "npy":
+        np.save(path.with_suffix(".npy"), np.zeros(3))
+        path = path.with_suffix(".npy")
+    else:
+        place = data.index(b"NUMPY", data.index(b"embeddings.npy")) + 200
+        data[place] ^= 1
+        path.write_bytes(data if damage == "flipped" else data[: len(data) // 2])
+    with pytest.raises(riboswitch.StoreError):
+        riboswitch.open_embeddings(path)[0]
+
+
+def test_a_name_that_no_disk_takes(cli) -> None:
+    cli.write("in.fa", FASTA)
+    done = cli.embed("in.fa", "-o", "x" * 300)
+    assert done.returncode == 2
+    assert "File name too long" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_full_stdout_is_exit_code_5(cli) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")

@@ -246,6 +246,75 @@ def test_stdin_is_compared_with_the_unfinished_job(cli) -> None:
     assert riboswitch.open_embeddings(cli.folder / "s.emb").ids[0] == "b0"
 
 
+@pytest.mark.parametrize("pool", [None, "mean"])
+@pytest.mark.parametrize("content", ["not fasta\n", ">p\nMEFPQ\n"])
+def test_a_bad_input_does_not_cost_an_unfinished_job(
+    records, tmp_path, monkeypatch, pool, content: str
+) -> None:
+    output = tmp_path / ("u.npz" if pool else "u.emb")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("riboswitch.jobs.embed.commit", stop)
+    with pytest.raises(KeyboardInterrupt):
+        embed_file(request(records, output, pool=pool))
+    monkeypatch.undo()
+    if pool is None:
+        (output / ".DS_Store").touch()
+    good = records.read_text()
+    records.write_text(content)
+    with pytest.raises(riboswitch.RiboswitchError):
+        embed_file(request(records, output, pool=pool, overwrite=True))
+    records.write_text(good)
+    assert embed_file(request(records, output, pool=pool)).computed_residues == 0
+
+
+def test_a_job_never_computes_the_records_of_another_plan(records, tmp_path, monkeypatch) -> None:
+    output, other = tmp_path / "p.emb", tmp_path / "other.fa"
+    other.write_text(records.read_text().replace("A", "C"))  # as long, line for line
+    model = riboswitch.load(**LOAD)
+    real, calls = work.run_chunk, []
+
+    def interfered(*arguments: object) -> work.Receipt:
+        calls.append(1)
+        if len(calls) == 2:
+            settings = arguments[1].settings
+            intruder = plan.plan(str(other), settings, model.entry, output / ".work")
+            intruder.save(output / ".work")
+        return real(*arguments)
+
+    monkeypatch.setattr("riboswitch.jobs.embed.run_chunk", interfered)
+    embed_file(request(records, output))
+    for found, expected in zip(
+        riboswitch.open_embeddings(output), model.embed(_sequences(records)), strict=True
+    ):
+        assert abs(found - expected).max() < 1e-5
+
+
+def test_chunks_of_an_abandoned_job_do_not_stay(records, tmp_path) -> None:
+    output = tmp_path / "a.emb"
+    embed_file(request(records, output))
+    (output / "manifest.json").unlink()
+    records.write_text(">one\nACGU\n")
+    embed_file(request(records, output))
+    assert sorted(p.name for p in output.iterdir()) == ["chunk-000000.safetensors", "manifest.json"]
+
+
+def test_a_folder_with_a_manifest_of_another_kind_is_left_alone(records, tmp_path) -> None:
+    folder = tmp_path / "ext"
+    folder.mkdir()
+    (folder / "manifest.json").write_text('{"name": "my extension"}')
+    for overwrite in (False, True):
+        with pytest.raises(riboswitch.UsageError, match="exists"):
+            embed_file(request(records, folder, overwrite=overwrite))
+    assert "my extension" in (folder / "manifest.json").read_text()
+
+
+def _sequences(path: Path) -> list[str]:
+    return ["".join(r.split("\n")[1:]) for r in path.read_text().split(">")[1:]]
+
+
 def test_an_input_that_was_only_touched_is_the_same(records, tmp_path, monkeypatch) -> None:
     output = tmp_path / "touch.emb"
 
@@ -260,7 +329,7 @@ def test_an_input_that_was_only_touched_is_the_same(records, tmp_path, monkeypat
     assert embed_file(request(records, output)).computed_residues == 0
 
 
-def test_workers_refuse_weights_that_changed_under_the_job(records, tmp_path, monkeypatch) -> None:
+def test_workers_refuse_weights_that_changed_under_the_job(records, tmp_path) -> None:
     from riboswitch.jobs import pool
 
     model = riboswitch.load(**LOAD)
@@ -269,9 +338,10 @@ def test_workers_refuse_weights_that_changed_under_the_job(records, tmp_path, mo
     settings = make_settings(request(records, tmp_path / "x.emb"), model)
     found = plan.plan(str(records), settings, model.entry, tmp_path / "work")
     found.save(tmp_path / "work")
-    monkeypatch.setattr(pool.threading, "Thread", lambda **_: type("T", (), {"start": int})())
+    arguments = {**LOAD, "seed": 1}
+    folders = (tmp_path / "work", tmp_path)
     with pytest.raises(riboswitch.StoreError, match="weights were changed"):
-        pool._begin({**LOAD, "seed": 1}, tmp_path / "work", tmp_path)
+        list(pool.run_in_processes(arguments, folders, found.chunks[:2], 2))
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
@@ -283,7 +353,7 @@ def test_a_failing_write_is_exit_code_5_and_can_be_resumed(
 
     def failing(handle: int) -> None:
         calls.append(handle)
-        if len(calls) == 15:
+        if len(calls) >= 15:
             raise OSError(error, os.strerror(error))
         real(handle)
 
@@ -456,7 +526,9 @@ def test_chunks_are_a_pure_function_of_the_records(records, tmp_path) -> None:
     asked = request(records, tmp_path / "c.emb")
     settings = make_settings(asked, model)
     found = plan.plan(str(records), settings, model.entry, tmp_path / "work")
-    read = [r for chunk in found.chunks for r in plan.chunk_records(tmp_path / "work", chunk)]
+    read = [
+        r for chunk in found.chunks for r in plan.chunk_records(found, tmp_path / "work", chunk)
+    ]
     assert [r.ordinal for r in read] == list(range(1, 201))
     assert (
         sum(c.residues for c in found.chunks)

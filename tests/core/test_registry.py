@@ -189,13 +189,37 @@ def test_a_plugin_that_fails_to_open_a_file_harms_nobody(plugin, tmp_path):
         assert reg.open_checkpoint(tmp_path).path == f"first:{tmp_path}"
 
 
-def test_damage_that_a_plugin_reports_is_the_answer(plugin, tmp_path):
-    points = [
-        plugin("strict", riboswitch_open_checkpoint=raising(CheckpointError("cut short"))),
-        plugin("first", riboswitch_open_checkpoint=opened("first")),
-    ]
+def test_damage_that_a_plugin_reports_is_the_answer_unless_another_opens_the_file(plugin, tmp_path):
+    strict = plugin("strict", riboswitch_open_checkpoint=raising(CheckpointError("cut short")))
+    second = plugin("second", riboswitch_open_checkpoint=raising(CheckpointError("no idea")))
     with pytest.raises(CheckpointError, match="cut short"):
-        Registry(points).open_checkpoint(tmp_path)
+        Registry([strict, second]).open_checkpoint(tmp_path)
+    other = plugin("other", riboswitch_open_checkpoint=opened("other"))
+    assert Registry([strict, other]).open_checkpoint(tmp_path).path == f"other:{tmp_path}"
+
+
+def test_a_stranger_can_open_what_our_reader_does_not_know(plugin, tmp_path):
+    import riboswitch_adapters.plugin as ours
+
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"GGUF....")
+    real = plugin("ours", riboswitch_open_checkpoint=ours.riboswitch_open_checkpoint)
+    with pytest.raises(CheckpointError, match="GGUF"):
+        Registry([real]).open_checkpoint(path)
+    gguf = plugin("gguf", riboswitch_open_checkpoint=opened("gguf"))
+    assert Registry([real, gguf]).open_checkpoint(path).path == f"gguf:{path}"
+
+
+def test_a_plugin_with_a_misspelled_hook_is_left_out_whole(plugin, good):
+    typo = plugin("typo", riboswitch_modles=lambda: [TOY], riboswitch_models=lambda: [TOY])
+    reg = Registry([typo])
+    with pytest.warns(PluginWarning, match="riboswitch_modles"):
+        assert list(reg.models) == []
+
+
+def test_a_requirement_in_a_missing_package_is_missing():
+    entry = evolve(registry().backends["numpy"], requires=("no_such_package.part",))
+    assert missing(entry) == ["no_such_package.part"]
 
 
 def test_our_own_plugins_are_installed_and_come_first():

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from riboswitch._version import __version__
 from riboswitch.cli import embed, fill_mask, inventory
-from riboswitch.errors import ResourceError, RiboswitchError, RiboswitchWarning
+from riboswitch.errors import ResourceError, RiboswitchError, RiboswitchWarning, UsageError
 
 _EPILOG = """exit codes:
   0 all well, 2 wrong use, 3 some records failed, 4 unreadable input,
@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_stdout()  # nobody reads any more
         return 0
     except OSError as error:
+        if error.filename is not None:
+            return _fail(f"{error.filename}: {error.strerror}", UsageError.exit_code)
         _drop_stdout()
         return _fail(f"stdout cannot be written: {error}", ResourceError.exit_code)
     except RiboswitchError as error:

@@ -74,7 +74,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
     reg = registry()
     rows = [_examine(entry.name, missing(entry), entry.install) for entry in reg.backends.values()]
-    auto = next((row["name"] for row in rows if row["state"] == "works"), None)
+    auto = reg.auto
     if arguments.json:
         print(json.dumps({"version": 1, "auto": auto, "backends": rows, **_system()}))
         return 0

@@ -102,7 +102,7 @@ def put_failures(plan: Plan, work: Path, output: Path) -> None:
     path = failures_path(plan, output)
     if plan.failed:
         with storage_errors(path):
-            write(path, (work / "failed.tsv").read_bytes(), work)
+            write(path, plan.failures_file(work).read_bytes(), work)
     else:
         path.unlink(missing_ok=True)
 

@@ -15,7 +15,7 @@ from riboswitch._version import __version__
 from riboswitch.alphabet import Alphabet
 from riboswitch.errors import RecordsFailedError, StoreError, UsageError
 from riboswitch.jobs.commit import commit, failures_path, need_pyarrow, put_failures
-from riboswitch.jobs.files import OWN_FILES, remove_folder, remove_result
+from riboswitch.jobs.files import LEFTOVERS, remove_folder, remove_result
 from riboswitch.jobs.plan import CHUNK_RESIDUES, Chunk, Plan, Settings, fingerprint, plan, survey
 from riboswitch.jobs.pool import run_in_processes
 from riboswitch.jobs.work import find_receipt, run_chunk
@@ -85,12 +85,11 @@ def embed_file(request: Request, progress: Progress | None = None) -> Result:
     settings = make_settings(request, model)
     try:
         found, manifest, computed = _run(request, model, settings, progress)
-    except (StoreError, OSError):  # another process may have finished the same job under us
-        done = _finished(request, settings, model)
-        if done is None:
+    except (StoreError, OSError):
+        # Another process may have finished the same job under us; a stream cannot be read again.
+        if request.overwrite or read_manifest(request.output) is None or _is_stream(request.source):
             raise
-        remove_folder(request.work)  # its removal may have met a file that we were writing
-        found, manifest, computed = *done, 0
+        found, manifest, computed = _run(request, model, settings, progress)
     return Result(
         plan=found,
         manifest=manifest,
@@ -185,19 +184,18 @@ def _compute(request: Request, model: Model, found: Plan, pending: list[Chunk]) 
 
 
 def _planned(request: Request, settings: Settings, model: Model) -> Plan:
-    """Plan anew. An earlier result goes only when the new plan stands."""
+    """Plan anew. What was there before goes only when the new plan stands."""
     _check_the_way(request)
     try:
         found = plan(request.source, settings, model.entry, request.work)
     except BaseException:
-        if Plan.read(request.work) is None:  # else another process has planned the same job
-            remove_folder(request.work)
         with suppress(OSError):  # a store's folder, unless it holds something
             request.target.rmdir()
         raise
     if found.failed and (request.strict or not found.records):
         _refuse(request, found)
-    if request.overwrite:
+    other = Plan.read(request.work)  # of a process that began the same job just now
+    if request.overwrite or other is None or other.identity != found.identity:
         remove_result(request.output)
     found.save(request.work)
     return found
@@ -205,12 +203,13 @@ def _planned(request: Request, settings: Settings, model: Model) -> Plan:
 
 def _refuse(request: Request, found: Plan) -> None:
     total = found.failed + found.records
-    reason = (request.work / "failed.tsv").read_text("utf-8").splitlines()[1].split("\t")
+    rows = found.failures_file(request.work).read_text("utf-8").splitlines()
+    reason = rows[1].split("\t")
     listed = f"The earlier result in {request.output} was left as it is."
     if read_manifest(request.output) is None:  # else the list there is an earlier result's
         put_failures(found, request.work, request.output)
         listed = f"All are listed in {failures_path(found, request.output)}"
-    remove_folder(request.work)
+    found.discard(request.work)
     raise RecordsFailedError(
         f"{found.failed} of {total} records cannot be embedded. The first, number {reason[0]} "
         f"({reason[1]}): {reason[2]}\n{listed}"
@@ -222,7 +221,7 @@ def _resumed(request: Request, settings: Settings, model: Model) -> Plan | None:
     found = Plan.read(request.work)
     if found is None:
         return None
-    anew = request.overwrite and request.source == "-"  # stdin can be read only once
+    anew = request.overwrite and _is_stream(request.source)
     if found.settings == settings and not anew and _same_records(request, settings, model, found):
         return found
     if not request.overwrite:
@@ -230,15 +229,19 @@ def _resumed(request: Request, settings: Settings, model: Model) -> Plan | None:
             f"{request.output} is an unfinished job with {_difference(found.settings, settings)}.\n"
             "Give its own settings to go on with it, or --overwrite to begin anew."
         )
-    (request.work / "plan.json").unlink(missing_ok=True)  # it must not meet the new records
     return None
 
 
 def _same_records(request: Request, settings: Settings, model: Model, found: Plan) -> bool:
     """Whether the input is the planned one; it is read again where that is not plain to see."""
-    if request.source != "-" and found.source == fingerprint(request.source):
+    if not _is_stream(request.source) and found.source == fingerprint(request.source):
         return True
     return survey(request.source, settings, model.entry).records_sha256 == found.records_sha256
+
+
+def _is_stream(source: str) -> bool:
+    """Whether the input can be read only once: stdin or a pipe."""
+    return source == "-" or not Path(source).is_file()
 
 
 def _difference(old: Settings, new: Settings) -> str:
@@ -277,4 +280,4 @@ def _check_the_way(request: Request) -> None:
 
 def _empty(output: Path) -> bool:
     """Whether a folder has nothing but what a refused, begun or half-removed job leaves."""
-    return output.is_dir() and all(OWN_FILES.fullmatch(p.name) for p in output.iterdir())
+    return output.is_dir() and all(LEFTOVERS.fullmatch(p.name) for p in output.iterdir())

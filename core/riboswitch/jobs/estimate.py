@@ -70,7 +70,8 @@ def estimate(request: Request) -> Estimate:
 
 def _seconds(model: Model, request: Request, found: Plan) -> float:
     """A token costs a + b * T in a sequence of T tokens: two lengths tell a and b."""
-    short, long = 100, max(200, min(1000, (model.architecture.max_tokens or 1000) - 4))
+    long = max(2, min(1000, (model.architecture.max_tokens or 1004) - 4))
+    short = max(1, min(100, long // 2))
     costs = [_cost(model, request, length) for length in (short, long)]
     slope = max(0.0, (costs[1] - costs[0]) / (long - short))
     return max(costs[0] - slope * short, 0.0) * found.tokens + slope * found.squares

@@ -59,8 +59,8 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StoreError(f"{path} cannot be written: {error}") from error
 
 
-OWN_FILES = re.compile(r"manifest\.json|failed\.tsv|\.work|chunk-\d+\.safetensors")
-"""What a store may hold."""
+LEFTOVERS = re.compile(r"failed\.tsv|\.work|chunk-\d+\.safetensors")
+"""What a begun, refused or half-removed store holds: never a manifest."""
 
 
 def remove_folder(path: Path) -> None:
@@ -80,7 +80,7 @@ def remove_result(output: Path) -> None:
         (output / "manifest.json").unlink(missing_ok=True)
         _sync_folder(output)
         for path in output.iterdir():
-            if path.is_file() and OWN_FILES.fullmatch(path.name):
+            if path.is_file() and LEFTOVERS.fullmatch(path.name):
                 path.unlink()
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import uuid
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,7 +19,7 @@ import attrs
 from attrs import define, field, frozen
 
 from riboswitch.alphabet import Alphabet
-from riboswitch.errors import SequenceError
+from riboswitch.errors import SequenceError, StoreError
 from riboswitch.interfaces import ModelEntry
 from riboswitch.jobs.files import atomic, storage_errors, write
 from riboswitch.limits import length_problem
@@ -57,6 +59,7 @@ class Chunk:
     residues: int
     offset: int
     size: int
+    sha256: str
 
 
 @define(kw_only=True)
@@ -64,6 +67,7 @@ class Plan:
     """All that a worker needs to know, and what was found in the input."""
 
     settings: Settings
+    name: str = ""
     chunks: list[Chunk] = field(factory=list)
     records: int = 0
     residues: int = 0
@@ -75,6 +79,21 @@ class Plan:
     records_sha256: str = ""
     unknown: dict[str, int] = field(factory=dict)
     source: dict[str, Any] = field(factory=dict)
+
+    def records_file(self, folder: Path) -> Path:
+        """The checked records, a line of JSON each."""
+        return folder / f"records-{self.name}"
+
+    def failures_file(self, folder: Path) -> Path:
+        """The list of records that cannot be computed."""
+        return folder / f"failed-{self.name}.tsv"
+
+    def discard(self, folder: Path) -> None:
+        """Remove this plan's files, and the folder when nothing else is in it."""
+        for path in (self.records_file(folder), self.failures_file(folder)):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()
 
     @property
     def identity(self) -> str:
@@ -99,23 +118,31 @@ class Plan:
 
 
 def plan(source: str, settings: Settings, entry: ModelEntry, folder: Path) -> Plan:
-    """Read and check the input, and write the work folder, but for `plan.json`: see `save`.
+    """Read and check the input, and write the records into the work folder.
+
+    Each plan has files of its own names there, so that it harms no other; `save` makes it valid.
 
     Args:
         source: A path or `-`.
         settings: What to compute.
         entry: The model.
-        folder: The work folder: gets `records` and `failed.tsv`.
+        folder: The work folder.
 
     Raises:
         SequenceError: The input cannot be read, or has no record.
     """
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    found = Plan(settings=settings, source=fingerprint(source))
-    with atomic(folder / "records", folder) as good, atomic(folder / "failed.tsv", folder) as bad:
-        bad.write(b"ordinal\tid\treason\n")
-        _read(source, entry, found, good, bad)
+    name = uuid.uuid4().hex
+    found = Plan(settings=settings, source=fingerprint(source), name=name)
+    try:
+        records, failures = found.records_file(folder), found.failures_file(folder)
+        with atomic(records, folder) as good, atomic(failures, folder) as bad:
+            bad.write(b"ordinal\tid\treason\n")
+            _read(source, entry, found, good, bad)
+    except BaseException:
+        found.discard(folder)
+        raise
     return found
 
 
@@ -138,12 +165,22 @@ def fingerprint(source: str) -> dict[str, Any]:
     return {"path": str(Path(source).resolve()), "size": stat.st_size, "mtime": stat.st_mtime_ns}
 
 
-def chunk_records(folder: Path, chunk: Chunk) -> list[Record]:
-    """Read a chunk's records from the work folder."""
-    with (folder / "records").open("rb") as file:
-        file.seek(chunk.offset)
-        lines = file.read(chunk.size).splitlines()
-    return [Record(*json.loads(line)) for line in lines]
+def chunk_records(plan: Plan, folder: Path, chunk: Chunk) -> list[Record]:
+    """Read a chunk's records from the work folder.
+
+    Raises:
+        StoreError: They are gone, or are not what was planned.
+    """
+    path = plan.records_file(folder)
+    try:
+        with path.open("rb") as file:
+            file.seek(chunk.offset)
+            data = file.read(chunk.size)
+    except OSError as error:
+        raise StoreError(f"{path} is gone: {error}\nGive the same command again.") from error
+    if hashlib.sha256(data).hexdigest() != chunk.sha256:
+        raise StoreError(f"{path} was changed.\nGive the same command again, with --overwrite.")
+    return [Record(*json.loads(line)) for line in data.splitlines()]
 
 
 def reason_to_fail(record: Record, settings: Settings, entry: ModelEntry) -> str | None:
@@ -168,7 +205,7 @@ def _read(source: str, entry: ModelEntry, found: Plan, good: BinaryIO, bad: Bina
         unknown.update(entry.alphabet.unknown_words(record.sequence))
         found.longest_id = max(found.longest_id, len(record.id))
         _count(found, entry.alphabet, len(record.sequence))
-        cutter.add(record, len(line))
+        cutter.add(record, line)
     cutter.close()
     found.records_sha256 = digest.hexdigest()
     found.unknown = dict(unknown.most_common())
@@ -190,11 +227,13 @@ class _Cutter:
     def __init__(self, found: Plan) -> None:
         self.plan = found
         self.offset = self.records = self.residues = self.size = 0
+        self.digest = hashlib.sha256()
 
-    def add(self, record: Record, size: int) -> None:
+    def add(self, record: Record, line: bytes) -> None:
         self.records += 1
         self.residues += len(record.sequence)
-        self.size += size
+        self.size += len(line)
+        self.digest.update(line)
         if self.residues >= self.plan.settings.chunk_residues:
             self.close()
 
@@ -208,12 +247,14 @@ class _Cutter:
             residues=self.residues,
             offset=self.offset,
             size=self.size,
+            sha256=self.digest.hexdigest(),
         )
         self.plan.chunks.append(chunk)
         self.plan.records += self.records
         self.plan.residues += self.residues
         self.offset += self.size
         self.records = self.residues = self.size = 0
+        self.digest = hashlib.sha256()
 
 
 def _printable(text: str) -> str:

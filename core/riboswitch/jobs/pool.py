@@ -29,7 +29,7 @@ class _Job(NamedTuple):
     target: Path
 
 
-_job: list[_Job] = []  # what this worker process works on
+_job: list[_Job | Exception] = []  # what this worker process works on
 
 
 def run_in_processes(
@@ -82,7 +82,15 @@ def _collect(pool: ProcessPoolExecutor, chunks: list[Chunk], ahead: int) -> Iter
 
 
 def _begin(arguments: dict[str, Any], work: Path, target: Path) -> None:
+    """Load the model; an error waits for the first chunk, which can carry it to the parent."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    try:
+        _job[:] = [_prepare(arguments, work, target)]
+    except Exception as error:
+        _job[:] = [error]
+
+
+def _prepare(arguments: dict[str, Any], work: Path, target: Path) -> _Job:
     found = Plan.read(work)
     if found is None:
         raise StoreError(f"{work} has no plan.")
@@ -90,12 +98,14 @@ def _begin(arguments: dict[str, Any], work: Path, target: Path) -> None:
         warnings.simplefilter("ignore", RiboswitchWarning)  # the first process has said it
         model = load(**arguments)
     if weights_hash(model.weights) != found.settings.weights_sha256:
-        raise StoreError("the weights were changed after the job had begun.")
-    _job[:] = [_Job(model, found, work, target)]
+        raise StoreError("The weights were changed after the job had begun.\nStart it again.")
+    return _Job(model, found, work, target)
 
 
 def _compute(chunk: Chunk) -> Chunk:
     job = _job[0]
+    if isinstance(job, Exception):
+        raise job
     run_chunk(job.model, job.plan, chunk, job.work, job.target)
     return chunk
 

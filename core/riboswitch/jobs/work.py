@@ -47,7 +47,7 @@ def run_chunk(model: Model, plan: Plan, chunk: Chunk, work: Path, target: Path) 
     """
     from safetensors.numpy import save
 
-    records = chunk_records(work, chunk)
+    records = chunk_records(plan, work, chunk)
     data = save(_tensors(model, plan, records=records))
     name = chunk_name(chunk.number)
     write(target / name, data, work)
