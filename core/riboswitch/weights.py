@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from zlib import crc32
 
 import numpy as np
@@ -109,10 +109,10 @@ def checkpoint_weights(
     return LazyWeights(shapes, make)
 
 
-def expand(rules: object, architecture: Architecture) -> dict[str, Rule]:
+def expand(rules: Iterable[Rule], architecture: Architecture) -> dict[str, Rule]:
     """Write out the rules of every layer, by canonical name."""
     table: dict[str, Rule] = {}
-    for rule in rules:  # type: ignore[attr-defined]
+    for rule in rules:
         layers = range(architecture.num_layers) if "{i}" in rule.canonical else range(1)
         for i in layers:
             name = rule.canonical.replace("{i}", str(i))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import attrs
 import numpy as np
@@ -172,7 +172,6 @@ def _member(
     """Write an array into a zip archive piece by piece, as `numpy.savez` would whole."""
     header = {"descr": dtype, "fortran_order": False, "shape": shape}
     with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-        put: Callable[[BinaryIO, dict[str, Any]], None] = np.lib.format.write_array_header_1_0
-        put(file, header)  # type: ignore[arg-type]
+        np.lib.format.write_array_header_1_0(cast("BinaryIO", file), header)
         for part in parts:
             file.write(np.ascontiguousarray(part, dtype).tobytes())
