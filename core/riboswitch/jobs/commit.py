@@ -13,8 +13,9 @@ import attrs
 import numpy as np
 
 from riboswitch.errors import StoreError, UsageError
+from riboswitch.files import atomic, storage_errors, write
 from riboswitch.interfaces import Array
-from riboswitch.jobs.files import atomic, remove_folder, storage_errors, write
+from riboswitch.jobs.files import remove_folder
 from riboswitch.jobs.plan import Plan
 from riboswitch.jobs.work import Receipt, find_receipt, receipt_path
 from riboswitch.store import FORMAT, cut_ids

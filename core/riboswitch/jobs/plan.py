@@ -20,8 +20,8 @@ from attrs import define, field, frozen
 
 from riboswitch.alphabet import Alphabet
 from riboswitch.errors import SequenceError, StoreError
+from riboswitch.files import atomic, storage_errors, write
 from riboswitch.interfaces import ModelEntry
-from riboswitch.jobs.files import atomic, storage_errors, write
 from riboswitch.limits import length_problem
 from riboswitch.sequences import Record, read_records, record_problem
 from riboswitch.windows import cut

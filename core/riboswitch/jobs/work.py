@@ -12,8 +12,8 @@ from attrs import frozen
 
 from riboswitch.batch import offsets_of
 from riboswitch.errors import ResourceError
+from riboswitch.files import write
 from riboswitch.interfaces import Array
-from riboswitch.jobs.files import write
 from riboswitch.jobs.plan import Chunk, Plan, chunk_records
 from riboswitch.model import Model
 from riboswitch.sequences import Record
