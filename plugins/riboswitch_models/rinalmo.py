@@ -7,17 +7,24 @@ from __future__ import annotations
 
 from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
-from riboswitch.interfaces import ModelEntry, Released
+from riboswitch.interfaces import ModelEntry
+from riboswitch.origins import Released, ZenodoFile
 
 ALPHABET = Alphabet(
     tokens=("<cls>", "<pad>", "<eos>", "<unk>", "<mask>", *"ACGTIRYKMSWBDHVN-"),
 )
 
-_RECORD = "https://doi.org/10.5281/zenodo.15043668"
+_DOI = "10.5281/zenodo.15043668"
 
 
-def _entry(size: str, num_layers: int, hidden_size: int, *, released: bool = True) -> ModelEntry:
-    filename = f"rinalmo_{size}_pretrained.pt"
+def _released(size: str, sha256: str | None = None) -> Released:
+    file = f"rinalmo_{size}_pretrained.pt"
+    return Released(source=ZenodoFile(doi=_DOI, file=file), filename=file, sha256=sha256)
+
+
+def _entry(
+    size: str, num_layers: int, hidden_size: int, released: Released | None = None
+) -> ModelEntry:
     return ModelEntry(
         name=f"rinalmo-{size}",
         family="rinalmo",
@@ -38,13 +45,18 @@ def _entry(size: str, num_layers: int, hidden_size: int, *, released: bool = Tru
         alphabet=ALPHABET,
         licence="CC BY 4.0" if released else "none released",
         source="Penić et al. 2024, arXiv:2403.00043",
-        released=Released(url=_RECORD, filename=filename) if released else None,
+        released=released,
     )
 
 
 MODELS = (
-    _entry("giga", 33, 1280),
-    _entry("mega", 30, 640),
-    _entry("micro", 12, 480),
-    _entry("nano", 6, 320, released=False),
+    _entry(
+        "giga",
+        33,
+        1280,
+        _released("giga", "cd93c3f21eb3e767373c9491192686b5846247bd1110693e453c1dd0f321c0db"),
+    ),
+    _entry("mega", 30, 640, _released("mega")),
+    _entry("micro", 12, 480, _released("micro")),
+    _entry("nano", 6, 320),
 )

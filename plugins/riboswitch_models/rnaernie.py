@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
-from riboswitch.interfaces import ModelEntry, Released
+from riboswitch.interfaces import ModelEntry
+from riboswitch.origins import ByHand, Released
 
 TYPES = tuple(
     """
@@ -53,9 +54,16 @@ MODELS = (
         licence="none stated for the weights (the repository is MIT)",
         source="Wang et al. 2024, Nature Machine Intelligence 6:548",
         released=Released(
-            url="https://github.com/CatIIIIIIII/RNAErnie",
+            source=ByHand(
+                page="https://drive.google.com/drive/folders/1Ls5k7hv83BLRTznB4XcegIa2yKkU40Ls",
+                files=("model_state.pdparams", "model_config.json"),
+            ),
             filename="BERT,ERNIE,MOTIF,PROMPT",
-            note="Fetch the folder with a browser",
+            note=(
+                "The page is the Google Drive folder that the README of "
+                "https://github.com/CatIIIIIIII/RNAErnie names; model_config.json is also in that "
+                "repository, under output/BERT,ERNIE,MOTIF,PROMPT/checkpoint_final."
+            ),
         ),
     ),
 )

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
-from riboswitch.interfaces import ModelEntry, Released
+from riboswitch.interfaces import ModelEntry
+from riboswitch.origins import HubFile, Released
 
 _SPECIAL = ("<cls>", "<pad>", "<eos>", "<unk>")
 _NULLS = tuple(f"<null_{i}>" for i in range(1, 5))  # they pad the vocabulary to whole eights
@@ -38,7 +39,12 @@ def _architecture(alphabet: Alphabet, hidden_size: int, *, embedding_norm: bool)
     )
 
 
-_PAGE = "https://github.com/ml4bio/RNA-FM"
+def _released(filename: str, sha256: str | None = None) -> Released:
+    """Name a file of the authors' own repository, at one commit."""
+    commit = "91d4a46d28d8054a7b429955e8fc0c253ba0afd6"
+    source = HubFile(repo="cuhkaih/rnafm", file=filename, revision=commit)
+    return Released(source=source, filename=filename, sha256=sha256)
+
 
 MODELS = (
     ModelEntry(
@@ -48,7 +54,10 @@ MODELS = (
         alphabet=NUCLEOTIDES,
         licence="MIT",
         source="Chen et al. 2022, arXiv:2204.00300",
-        released=Released(url=_PAGE, filename="RNA-FM_pretrained.pth"),
+        released=_released(
+            "RNA-FM_pretrained.pth",
+            "5b5d7d87b37c291ef42c140ef9edf7aea29f255fa2a4fd435f776c52e93d5e99",
+        ),
     ),
     ModelEntry(
         name="mrnafm",
@@ -57,6 +66,6 @@ MODELS = (
         alphabet=CODONS,
         licence="MIT",
         source="github.com/ml4bio/RNA-FM",
-        released=Released(url=_PAGE, filename="mRNA-FM_pretrained.pth"),
+        released=_released("mRNA-FM_pretrained.pth"),
     ),
 )

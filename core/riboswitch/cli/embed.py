@@ -68,7 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     from attrs import asdict
 
     from riboswitch.alphabet import unknown_message
-    from riboswitch.jobs.embed import Request, embed_file
+    from riboswitch.cli.fetch import obtain_first
+    from riboswitch.jobs.embed import Request, check_output, embed_file
     from riboswitch.jobs.estimate import estimate
     from riboswitch.jobs.plan import CHUNK_RESIDUES
 
@@ -86,6 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
         strict=arguments.strict,
         overwrite=arguments.overwrite,
     )
+    check_output(request)
+    obtain_first(arguments, request.load["name"], quiet=arguments.quiet)
     if arguments.dry_run:
         found = estimate(request)
         print(json.dumps(asdict(found)) if arguments.json else found.text())

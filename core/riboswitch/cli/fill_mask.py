@@ -27,9 +27,12 @@ def add_parsers(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print token, probability and sequence, tab-separated, best first."""
+    from riboswitch.cli.fetch import obtain_first
     from riboswitch.loading import load
 
-    fills = load(**load_arguments(arguments)).fill_mask(arguments.sequence, arguments.top)
+    options = load_arguments(arguments)
+    obtain_first(arguments, options["name"])
+    fills = load(**options).fill_mask(arguments.sequence, arguments.top)
     if arguments.weights == "random":
         print("riboswitch: warning: the weights are random; this means nothing", file=sys.stderr)
     if arguments.json:

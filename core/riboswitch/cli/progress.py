@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
 
 class Bar:
-    """Shows residues, residues/s and the time left, on stderr when it is a terminal."""
+    """Shows how much is done, how fast, and the time left, on stderr when it is a terminal."""
 
-    def __init__(self, *, shown: bool) -> None:
+    def __init__(self, *, shown: bool, unit: str = " residues") -> None:
         self.shown = shown and sys.stderr.isatty()
+        self.unit = unit
         self._bar: Any = None
 
     def __enter__(self) -> Bar:
@@ -31,11 +32,15 @@ class Bar:
 
     def __call__(self, plan: Plan, done: int) -> None:
         """Show that so many residues of the plan are done."""
+        self.show(done, plan.residues)
+
+    def show(self, done: int, total: int) -> None:
+        """Show that so much of the whole is done."""
         if not self.shown:
             return
         if self._bar is None:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=plan.residues, initial=done, unit=" residues", unit_scale=True)
+            self._bar = tqdm(total=total, initial=done, unit=self.unit, unit_scale=True)
         else:
             self._bar.update(done - self._bar.n)
