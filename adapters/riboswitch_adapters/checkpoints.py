@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from riboswitch.errors import CheckpointError
-from riboswitch.interfaces import Checkpoint, Tensor
+from riboswitch.interfaces import Checkpoint, Draft, Tensor
 from riboswitch_adapters.readers.lazy import LazyTensor
-from riboswitch_adapters.readers.mapped import CURE
+from riboswitch_adapters.readers.mapped import CURE, let_go
 from riboswitch_adapters.readers.torch_files import read_file
+from riboswitch_adapters.writers.paddle_files import write_paddle
+from riboswitch_adapters.writers.safetensors_files import write_safetensors
+from riboswitch_adapters.writers.torch_files import write_torch
 
 WEIGHTS = ("model.safetensors", "model_state.pdparams", "pytorch_model.bin")
-CONFIGS = ("config.json", "model_config.json")
-_SHARDED = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+OWN = "riboswitch.json"
+CONFIGS = (OWN, "config.json", "model_config.json")
+_SHARDED = tuple(f"{name}.index.json" for name in WEIGHTS)
 _VOCABULARY = re.compile(r"vocab(_\d+MER)?\.txt")
 _TABLE = "word_embeddings.weight"
 _STATES = ("model", "state_dict", "model_state_dict")
 _PARALLEL = "module."  # what torch's DataParallel puts in front of every name
 _MAX_TEXT = 1 << 20
+_WRITERS = {"torch": write_torch, "paddle": write_paddle, "safetensors": write_safetensors}
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -33,7 +38,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if not path.exists():
         raise CheckpointError(f"{path} does not exist.\nGive the path of a file or folder.")
     file = _weights_file(path) if path.is_dir() else path
-    container, tree, _ = read_file(file)
+    own = file.name in WEIGHTS and (file.parent / OWN).is_file()
+    container, tree, _ = read_file(file, keep=own)
     state, arguments = _state(tree, file)
     folder = file.parent if file.name in WEIGHTS else None
     return Checkpoint(
@@ -42,7 +48,27 @@ def open_checkpoint(path: Path) -> Checkpoint:
         tensors=state,
         config={**arguments, **(_config(folder) if folder else {})},
         vocabulary=_vocabulary(folder, state) if folder else None,
+        release=_release(state),
     )
+
+
+def _release(state: Mapping[str, Tensor]) -> Callable[[], None]:
+    """What lets the pages of the mapped file go."""
+    tensors = [t for t in state.values() if isinstance(t, LazyTensor)]
+
+    def release() -> None:
+        if tensors:
+            let_go(tensors[0].home)
+
+    return release
+
+
+def write_checkpoint(path: Path, draft: Draft) -> bool:
+    """Write a file of tensors; False for a container that is not known here."""
+    writer = _WRITERS.get(draft.container)
+    if writer is not None:
+        writer(path, draft)
+    return writer is not None
 
 
 def _weights_file(folder: Path) -> Path:

@@ -33,6 +33,7 @@ _HOMES = {
     "alphabet": ("Alphabet",),
     "architecture": ("Architecture",),
     "batch": ("TokenBatch",),
+    "conversion.convert": ("convert",),
     "errors": (
         "BackendError",
         "CheckpointError",
@@ -70,6 +71,7 @@ __all__ = [
     "TokenBatch",
     "UsageError",
     "__version__",
+    "convert",
     "impl",
     "load",
     "models",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pluggy
 
-from riboswitch.interfaces import BackendEntry, Checkpoint, Layout, ModelEntry
+from riboswitch.interfaces import BackendEntry, Checkpoint, Draft, Layout, ModelEntry
 
 PROJECT = "riboswitch"
 spec = pluggy.HookspecMarker(PROJECT)
@@ -39,4 +39,13 @@ def riboswitch_open_checkpoint(path: Path) -> Checkpoint | None:
 
     Raises:
         CheckpointError: It is of this kind, and damaged or hostile.
+    """
+
+
+@spec
+def riboswitch_write_checkpoint(path: Path, draft: Draft) -> bool | None:
+    """Write a new file at `path` and return True; None when the container is another's.
+
+    Each tensor is to be read once, written and let go. The caller makes the write atomic:
+    `path` is a temporary name, and nothing need be cleaned up after an error.
     """

@@ -16,10 +16,15 @@ from numpy.typing import NDArray
 from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
 from riboswitch.batch import TokenBatch
+from riboswitch.origins import Released
 
 Array = NDArray[Any]
 Weights = Mapping[str, Array]
-"""Canonical weights: the names and shapes of `Architecture.parameter_shapes()`."""
+"""Canonical weights: the names and shapes of `Architecture.parameter_shapes()`.
+
+A writeable array is the reader's to keep. A read-only one is a view of a file that may change:
+what is to last must be a copy.
+"""
 
 OUTPUTS = ("representation", "logits", "hidden_states", "attentions", "pooled")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -48,6 +53,12 @@ class Backbone(Protocol):
             included, float64 where the encoder computes in float64 and float32 elsewhere:
             representation (T, D); logits (T, V); hidden_states (N + 1, T, D), the first one
             the embedding, the last one the representation; attentions (N, H, T, T); pooled (D).
+        """
+
+    def canonical(self) -> Weights:
+        """Return the canonical weights as they stand now, each made when asked for.
+
+        float64 where the encoder computes in float64, float32 elsewhere.
         """
 
 
@@ -96,6 +107,10 @@ class Task(Protocol):
         """As in `load_task(name)`."""
 
 
+def _takes_all(architecture: Architecture) -> None:
+    """Refuse nothing."""
+
+
 @frozen(kw_only=True)
 class BackendEntry:
     """A backend as a plugin announces it, before its framework is imported.
@@ -105,7 +120,9 @@ class BackendEntry:
         requires: Modules that must be importable.
         install: The command that brings them.
         load: Imports the framework and returns the `Backend`.
-        priority: `auto` takes the highest one that is installed.
+        priority: `auto` takes the highest one that is installed and can compute the model.
+        refuses: Why the backend cannot compute an architecture, a clause in a few words; None
+            when it can. Asked before the framework is imported and before any number is read.
     """
 
     name: str
@@ -113,21 +130,7 @@ class BackendEntry:
     install: str
     load: Callable[[], Backend]
     priority: int = 0
-
-
-@frozen(kw_only=True)
-class Released:
-    """Where a model's released weights are.
-
-    Attributes:
-        url: The page or file to fetch.
-        filename: The file or folder's name in the cache.
-        note: What a user must know before fetching by hand.
-    """
-
-    url: str
-    filename: str
-    note: str = ""
+    refuses: Callable[[Architecture], str | None] = _takes_all
 
 
 @frozen(kw_only=True)
@@ -168,6 +171,10 @@ class Tensor(Protocol):
         """Return the numbers; bfloat16 comes as float32."""
 
 
+def _nothing() -> None:
+    pass
+
+
 @frozen(kw_only=True)
 class Checkpoint:
     """What stands in a checkpoint's files, before anyone knows whose it is.
@@ -178,6 +185,7 @@ class Checkpoint:
         tensors: By the file's own names.
         config: What the files say about the architecture.
         vocabulary: Tokens in the order of their ids, where a file lists them.
+        release: Lets the memory of what has been read go; it is read again when it is needed.
     """
 
     path: str
@@ -185,6 +193,7 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
     config: Mapping[str, Any] = field(factory=dict)
     vocabulary: tuple[str, ...] | None = None
+    release: Callable[[], None] = field(default=_nothing, repr=False)
 
 
 @frozen(kw_only=True)
@@ -197,6 +206,7 @@ class Rule:
         part: (k, n) for the k-th of n equal blocks of rows; None for all of it.
         transpose: Whether the file has [in, out].
         zero_row: A row that the model's own loader sets to zero.
+        shape: The file's shape, where it has other axes than the canonical one: (1,) for ().
     """
 
     canonical: str
@@ -204,6 +214,7 @@ class Rule:
     part: tuple[int, int] | None = None
     transpose: bool = False
     zero_row: int | None = None
+    shape: tuple[int, ...] | None = None
 
 
 @frozen(kw_only=True)
@@ -214,11 +225,58 @@ class Description:
         family: `ModelEntry.family`.
         changes: Values that differ from the entry's architecture.
         alphabet: When it differs from the entry's.
+        licence: Of these weights, when it differs from the entry's.
+        model: `ModelEntry.name`, where the checkpoint says it.
     """
 
     family: str
     changes: Mapping[str, Any]
     alphabet: Alphabet | None = None
+    licence: str | None = None
+    model: str | None = None
+
+
+@frozen(kw_only=True)
+class Form:
+    """How a layout writes one model.
+
+    Attributes:
+        container: As in `Checkpoint`: `torch`, `paddle`, `safetensors`.
+        file: Name of the tensors' file in a folder; None where the layout is that one file.
+        rename: From a plain name to the one in the file, the inverse of `Layout.plain`.
+        config: What stands beside the tensors in their file, for containers that can.
+        texts: The folder's other files, by name.
+        copies: Plain names of copies of a weight that the file has as well.
+        constants: Further tensors that the layout's own loader wants, by plain name.
+    """
+
+    container: str
+    file: str | None = None
+    rename: Callable[[str], str] = str
+    config: Mapping[str, Any] | None = None
+    texts: Mapping[str, str] = field(factory=dict)
+    copies: tuple[str, ...] = ()
+    constants: Mapping[str, Array] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class Draft:
+    """A file of tensors that is to be written.
+
+    Attributes:
+        container: As in `Checkpoint`.
+        tensors: By the file's own names, in the file's order, each read once; what stands
+            under two names may be stored once.
+        config: As in `Form`.
+    """
+
+    container: str
+    tensors: Mapping[str, Tensor]
+    config: Mapping[str, Any] | None = None
+
+
+def _itself(entry: ModelEntry) -> ModelEntry:
+    return entry
 
 
 @frozen(kw_only=True)
@@ -231,9 +289,14 @@ class Layout:
         describe: Recognises a checkpoint by its content; None when it is another layout's.
             Gets the checkpoint with plain names.
         rules: All weights of an architecture.
-        ignored: Regular expressions of plain names that hold no weights of the encoder.
+        ignored: Regular expressions of plain names that hold weights of no encoder: heads.
+        derived: Regular expressions of plain names that hold nothing of their own: copies of
+            a weight, counters, the frequencies of rotary positions.
         copies: Pairs of plain names that hold the same numbers in any file that has both; a
             file in which they differ is another architecture's.
+        target: The model as this layout can hold it: with the layout's alphabet, without what
+            it has no place for. Raises `CheckpointError` for a family that it does not know.
+        form: How it writes such a model; None for a layout that is only read.
     """
 
     name: str
@@ -241,7 +304,10 @@ class Layout:
     describe: Callable[[Checkpoint], Description | None]
     rules: Callable[[Architecture, Checkpoint], Iterable[Rule]]
     ignored: tuple[str, ...] = ()
+    derived: tuple[str, ...] = ()
     copies: tuple[tuple[str, str], ...] = ()
+    target: Callable[[ModelEntry], ModelEntry] = _itself
+    form: Callable[[ModelEntry], Form] | None = None
 
 
 def float_dtype(dtype: str) -> type[Any]:

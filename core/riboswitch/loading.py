@@ -8,16 +8,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
 from riboswitch.errors import BackendError, CheckpointError, RiboswitchWarning, UsageError
-from riboswitch.interfaces import Backend, Description, ModelEntry, Weights
+from riboswitch.interfaces import (
+    Backend,
+    Checkpoint,
+    Description,
+    Layout,
+    ModelEntry,
+    Weights,
+)
 from riboswitch.model import Model
 from riboswitch.registry import registry
-from riboswitch.released import released_path
-from riboswitch.weights import checkpoint_weights, random_weights, recognise
+from riboswitch.released import fetch
+from riboswitch.weights import LazyWeights, checkpoint_weights, random_weights, recognise
 
 
 def models() -> list[str]:
@@ -39,9 +46,11 @@ def load(
 
     Args:
         name: One of `models()`.
-        backend: `numpy`, `torch`, `paddle`, a plugin's name, or `auto`: the best one installed.
-        weights: `released`, `random` (from `seed`, the same on every backend), or the path of a
-            file or folder in any known layout, recognised by its content.
+        backend: `numpy`, `torch`, `paddle`, `paddlenlp` (RNAErnie only), a plugin's name, or
+            `auto`: the best one installed that can compute the model.
+        weights: `released` (fetched and checked when they are not here), `random` (from `seed`,
+            the same on every backend), or the path of a file or folder in any known layout,
+            recognised by its content.
         device: A device of the backend, or `auto`.
         dtype: `float32`, `bfloat16`, `float16` or `float64` as the backend can, or `auto`.
         architecture: Values that override what the checkpoint says.
@@ -53,12 +62,29 @@ def load(
         CheckpointError: The file is no checkpoint, is damaged or does not fit.
     """
     entry = registry().model(name)
-    chosen = registry().backend(backend)
-    device = _device(chosen, device)
-    dtype = _dtype(chosen, device, dtype)
+    if weights == "released":  # what cannot be is said before gigabytes come
+        _place(entry, backend, device, dtype)
     entry, arrays = _weights(entry, weights, architecture or {}, seed)
+    chosen, device, dtype = _place(entry, backend, device, dtype)
     backbone = chosen.build(entry.architecture, arrays, device=device, dtype=dtype)
     return Model(entry, chosen, backbone, arrays, device, dtype)
+
+
+@frozen(eq=False)
+class Opened:
+    """A checkpoint that has been recognised.
+
+    Attributes:
+        entry: The model, with this checkpoint's architecture, alphabet and licence.
+        layout: Whose table maps it.
+        checkpoint: With plain names.
+        weights: Canonical ones, read when asked for.
+    """
+
+    entry: ModelEntry
+    layout: Layout
+    checkpoint: Checkpoint
+    weights: LazyWeights
 
 
 def identify(path: str | os.PathLike[str]) -> str:
@@ -67,11 +93,45 @@ def identify(path: str | os.PathLike[str]) -> str:
     That is the registered one of its family and size, else the first one of its family.
     """
     checkpoint = registry().open_checkpoint(Path(path))
-    _, _, found = recognise(checkpoint, registry().layouts)
+    return nearest(path, recognise(checkpoint, registry().layouts)[2]).name
+
+
+def open_model(
+    path: str | os.PathLike[str],
+    name: str | None = None,
+    architecture: Mapping[str, Any] | None = None,
+) -> Opened:
+    """Open a checkpoint in any layout, reading no numbers.
+
+    Args:
+        path: A file or folder.
+        name: The model that it must hold; None for the one that it holds.
+        architecture: Values that override what it says.
+
+    Raises:
+        CheckpointError: It is no checkpoint, is damaged, or does not fit.
+        UsageError: There is no such model.
+    """
+    reg, overrides = registry(), architecture or {}
+    found = recognise(reg.open_checkpoint(Path(path)), reg.layouts)
+    entry = nearest(path, found[2]) if name is None else reg.model(name)
+    return _checkpoint(entry, Path(path), found, overrides)
+
+
+def nearest(path: str | os.PathLike[str], found: Description) -> ModelEntry:
+    """Return the registered model that a checkpoint names, or of its family and size.
+
+    Else it is the first one of its family.
+
+    Raises:
+        CheckpointError: No model of the family is registered.
+    """
     relatives = [e for e in registry().models.values() if e.family == found.family]
     if not relatives:
         raise CheckpointError(f"{path}: no registered model is of the family {found.family!r}.")
-    return next((e for e in relatives if _same_size(e, found)), relatives[0]).name
+    named = [entry for entry in relatives if entry.name == found.model]
+    sized = [entry for entry in relatives if _same_size(entry, found)]
+    return [*named, *sized, *relatives][0]
 
 
 def _weights(
@@ -87,16 +147,18 @@ def _weights(
         if problem := _misfit(architecture, entry.alphabet):
             raise UsageError(problem)
         return evolve(entry, architecture=architecture), random_weights(architecture, seed)
-    path = released_path(entry) if weights == "released" else Path(weights)
-    return _checkpoint(entry, path, overrides)
+    path = fetch(entry) if weights == "released" else Path(weights)
+    opened = open_model(path, entry.name, overrides)
+    return opened.entry, opened.weights
 
 
 def _checkpoint(
-    entry: ModelEntry, path: Path, overrides: Mapping[str, Any]
-) -> tuple[ModelEntry, Weights]:
-    reg = registry()
-    checkpoint = reg.open_checkpoint(path)
-    layout, checkpoint, found = recognise(checkpoint, reg.layouts)
+    entry: ModelEntry,
+    path: Path,
+    recognised: tuple[Layout, Checkpoint, Description],
+    overrides: Mapping[str, Any],
+) -> Opened:
+    layout, checkpoint, found = recognised
     if found.family != entry.family:
         raise CheckpointError(
             f"{path} holds a model of the family {found.family!r}; {entry.name!r} is of "
@@ -107,11 +169,13 @@ def _checkpoint(
     except UsageError as error:
         raise CheckpointError(f"{path}: {error}") from error
     _warn_of_heads(path, found, overrides, architecture.num_heads)
-    arrays = checkpoint_weights(checkpoint, layout, architecture)
+    weights = checkpoint_weights(checkpoint, layout, architecture)
     alphabet = found.alphabet or entry.alphabet
     if problem := _misfit(architecture, alphabet):
         raise CheckpointError(f"{path}: {problem}")
-    return evolve(entry, architecture=architecture, alphabet=alphabet), arrays
+    licence = found.licence or entry.licence
+    entry = evolve(entry, architecture=architecture, alphabet=alphabet, licence=licence)
+    return Opened(entry, layout, checkpoint, weights)
 
 
 def _misfit(architecture: Architecture, alphabet: Alphabet) -> str | None:
@@ -137,8 +201,15 @@ def _warn_of_heads(
             f"{path} does not say its number of attention heads; {heads} is assumed, as in the "
             'released models.\nGive it when it is another: architecture={"num_heads": …}',
             RiboswitchWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
+
+
+def _place(entry: ModelEntry, backend: str, device: str, dtype: str) -> tuple[Backend, str, str]:
+    """The backend that is to compute a model, its device and its dtype."""
+    chosen = registry().backend(backend, entry.architecture)
+    device = _device(chosen, device)
+    return chosen, device, _dtype(chosen, device, dtype)
 
 
 def _device(backend: Backend, device: str) -> str:

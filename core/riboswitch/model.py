@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -19,6 +21,7 @@ from riboswitch.errors import SequenceError, UsageError
 from riboswitch.interfaces import OUTPUTS, Array, Backbone, Backend, ModelEntry, Weights
 from riboswitch.limits import check_embed, length_problem
 from riboswitch.output import Fill, Output
+from riboswitch.weights import LazyWeights
 from riboswitch.windows import cut, join, pool_rows
 
 Pool = Literal["mean", "max", "cls"]
@@ -151,6 +154,26 @@ class Model:
         words = sorted(alphabet.words, key=lambda w: -scores[alphabet.index[w]])[:top_k]
         plain = [(alphabet.to_rna(w), float(scores[alphabet.index[w]])) for w in words]
         return [Fill(w, p, sequence.replace("<mask>", w)) for w, p in plain]
+
+    def save(self, path: str | os.PathLike[str], layout: str = "riboswitch") -> None:
+        """Write the weights as they stand now, trained or not, in a checkpoint layout.
+
+        Args:
+            path: Where to; nothing may be there. A file or a folder, as the layout is.
+            layout: Which; `riboswitch` holds any model and loads fastest.
+
+        Raises:
+            UsageError: There is no such layout, or something is at `path` already.
+            CheckpointError: The layout cannot hold this model.
+
+        Warns:
+            RiboswitchWarning: Something does not survive; it is named.
+        """
+        from riboswitch.conversion.write import save
+
+        weights = self.backbone.canonical()
+        dtypes = dict.fromkeys(weights, self.dtype)
+        save(self.entry, LazyWeights(weights, weights.__getitem__, dtypes), Path(path), layout)
 
     def embed_exactly(
         self,

@@ -16,6 +16,7 @@ import pluggy
 from attrs import define, evolve, field
 
 from riboswitch import hookspecs
+from riboswitch.architecture import Architecture
 from riboswitch.errors import (
     BackendError,
     CheckpointError,
@@ -23,7 +24,7 @@ from riboswitch.errors import (
     RiboswitchError,
     UsageError,
 )
-from riboswitch.interfaces import Backend, BackendEntry, Checkpoint, Layout, ModelEntry
+from riboswitch.interfaces import Backend, BackendEntry, Checkpoint, Draft, Layout, ModelEntry
 
 T = TypeVar("T", BackendEntry, ModelEntry, Layout)
 DISABLE = "RIBOSWITCH_DISABLE_PLUGINS"
@@ -76,22 +77,41 @@ class Registry:
 
     @property
     def auto(self) -> str:
-        """The backend that `auto` takes: the first one whose framework is installed."""
-        return next((n for n, e in self.backends.items() if not missing(e)), "numpy")
+        """The backend that `auto` takes for a model that all of them can compute."""
+        return next(iter(self.able()), "numpy")
+
+    def able(self, architecture: Architecture | None = None) -> list[str]:
+        """Installed backends that can compute an architecture, highest priority first."""
+        here = {name: entry for name, entry in self.backends.items() if not missing(entry)}
+        return [n for n, e in here.items() if architecture is None or not refusal(e, architecture)]
 
     def model(self, name: str) -> ModelEntry:
         """Return a model or raise `UsageError` with the nearest name."""
         return _named(name, self.models, "model")
 
-    def backend(self, name: str = "auto") -> Backend:
+    def layout(self, name: str) -> Layout:
+        """Return a layout or raise `UsageError` with the nearest name."""
+        return _named(name, self.layouts, "layout")
+
+    def backend(self, name: str = "auto", architecture: Architecture | None = None) -> Backend:
         """Import a backend and return it; `auto` is the best one that is installed.
 
+        Args:
+            name: Of the backend.
+            architecture: What it must be able to compute.
+
         Raises:
-            BackendError: It is unknown or its framework is missing.
+            BackendError: It is unknown, its framework is missing, or it cannot compute that.
         """
+        able = self.able(architecture)
         if name == "auto":
-            name = self.auto
+            name = next(iter(able), "numpy")
         entry = _named(name, self.backends, "backend")
+        if architecture and (reason := refusal(entry, architecture)):
+            raise BackendError(
+                f"The backend {name!r} cannot compute this model: {reason}.\n"
+                f"Take one that can: {', '.join(able) or 'none is installed'}"
+            )
         if lacking := missing(entry):
             raise BackendError(
                 f"The backend {name!r} needs {', '.join(lacking)}, which is not installed.\n"
@@ -127,6 +147,16 @@ class Registry:
             raise refusal
         raise CheckpointError(
             f"{path} is no checkpoint that an installed plugin can open.\n"
+            "See `riboswitch plugins` for what is installed."
+        )
+
+    def write_checkpoint(self, path: Path, draft: Draft) -> None:
+        """Write a file of tensors by the first plugin that writes such containers."""
+        for _, function in self._calls("riboswitch_write_checkpoint"):
+            if function(path=path, draft=draft):
+                return
+        raise CheckpointError(
+            f"No installed plugin writes the container {draft.container!r}.\n"
             "See `riboswitch plugins` for what is installed."
         )
 
@@ -176,6 +206,14 @@ class Registry:
 def missing(entry: BackendEntry) -> list[str]:
     """Modules that a backend requires and that cannot be found; nothing is imported."""
     return [module for module in entry.requires if not _findable(module)]
+
+
+def refusal(entry: BackendEntry, architecture: Architecture) -> str | None:
+    """Say why a backend cannot compute an architecture; None when it can."""
+    try:
+        return entry.refuses(architecture)
+    except Exception as error:  # a stranger's, which must not stop the others
+        return f"its plugin fails to say: {type(error).__name__}: {error}"
 
 
 def _findable(module: str) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from mmap import mmap
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -16,10 +18,20 @@ from riboswitch.interfaces import Array, Checkpoint, Description, Layout, Rule, 
 
 
 class LazyWeights(Mapping[str, Array]):
-    """Arrays by canonical name, each made when asked for and not kept."""
+    """Arrays by canonical name, each made when asked for and not kept.
 
-    def __init__(self, names: Mapping[str, tuple[int, ...]], make: Callable[[str], Array]) -> None:
-        self._names, self._make = names, make
+    Attributes:
+        dtypes: Of the numbers where they come from; float32 for those that it does not name.
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str],
+        make: Callable[[str], Array],
+        dtypes: Mapping[str, str] | None = None,
+    ) -> None:
+        self._names, self._make = dict.fromkeys(names), make
+        self.dtypes = dict.fromkeys(self._names, "float32") | dict(dtypes or {})
 
     def __getitem__(self, name: str) -> Array:
         if name not in self._names:
@@ -49,6 +61,49 @@ def random_weights(architecture: Architecture, seed: int) -> Weights:
         return generator.standard_normal(shapes[name], np.float32) * np.float32(0.02)
 
     return LazyWeights(shapes, make)
+
+
+def owned(array: Array, dtype: Any) -> Array:
+    """Return an array of that dtype, in C order, that lasts: itself if writeable, else a copy."""
+    if array.flags.writeable and array.flags.c_contiguous and array.dtype == dtype:
+        return array
+    return np.array(array, dtype, order="C")
+
+
+def joined(arrays: Sequence[Array]) -> Array:
+    """Join arrays by rows; without a copy where they follow one another in a mapped file."""
+    first = arrays[0]
+    if not _adjacent(arrays):
+        return np.concatenate(arrays)
+    shape = (sum(len(a) for a in arrays), *first.shape[1:])
+    home: Any = _mapping(first)
+    offset = first.ctypes.data - np.frombuffer(home, np.uint8).ctypes.data
+    return np.ndarray(shape, first.dtype, home, offset)
+
+
+def _adjacent(arrays: Sequence[Array]) -> bool:
+    ends = [a.ctypes.data + a.nbytes for a in arrays]
+    home = _mapping(arrays[0])
+    return (
+        home is not None
+        and all(
+            a.flags.c_contiguous
+            and a.flags.writeable
+            and a.dtype == arrays[0].dtype
+            and a.shape[1:] == arrays[0].shape[1:]
+            and _mapping(a) is home
+            for a in arrays
+        )
+        and all(a.ctypes.data == end for a, end in zip(arrays[1:], ends, strict=False))
+    )
+
+
+def _mapping(array: Any) -> mmap | None:
+    """The mapped file whose bytes an array shows."""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    home = array.obj if isinstance(array, memoryview) else array
+    return home if isinstance(home, mmap) else None
 
 
 def recognise(
@@ -81,7 +136,7 @@ def recognise(
 
 def checkpoint_weights(
     checkpoint: Checkpoint, layout: Layout, architecture: Architecture
-) -> Weights:
+) -> LazyWeights:
     """Map a checkpoint with plain names to canonical weights, checked name by name.
 
     Raises:
@@ -98,15 +153,39 @@ def checkpoint_weights(
 
     def make(name: str) -> Array:
         rule = rules[name]
+        checkpoint.release()  # what was read before this
         array = _apply(rule, checkpoint.tensors[rule.file]).reshape(shapes[name])
-        if not np.isfinite(array).all():
+        if not finite(array):
             raise CheckpointError(
                 f"{checkpoint.path}: {rule.file} has numbers that are not finite.\n"
                 "The training that wrote it had failed, or the file is damaged."
             )
         return array
 
-    return LazyWeights(shapes, make)
+    dtypes = {name: checkpoint.tensors[rules[name].file].dtype for name in shapes}
+    return LazyWeights(shapes, make, dtypes)
+
+
+def left_behind(checkpoint: Checkpoint, layout: Layout, architecture: Architecture) -> list[str]:
+    """Say what a checkpoint with plain names holds beside the canonical weights.
+
+    That is heads, and rows that the model's own loader sets to zero.
+    """
+    rules = expand(layout.rules(architecture, checkpoint), architecture)
+    shapes = architecture.parameter_shapes()
+    derived = re.compile("|".join(layout.derived) or r"(?!)")
+    extra = checkpoint.tensors.keys() - {rules[name].file for name in shapes}
+    found = (
+        [f"the tensors {_some(heads)}"]
+        if (heads := {n for n in extra if not derived.search(n)})
+        else []
+    )
+    zeroed = [rules[name] for name in shapes if rules[name].zero_row is not None]
+    return found + [
+        f"row {rule.zero_row} of {rule.file}, which the model's own loader sets to zero"
+        for rule in zeroed
+        if np.any(checkpoint.tensors[rule.file].read()[rule.zero_row])
+    ]
 
 
 def expand(rules: Iterable[Rule], architecture: Architecture) -> dict[str, Rule]:
@@ -133,7 +212,7 @@ def _plain(
 
 
 def _check_names(checkpoint: Checkpoint, layout: Layout, wanted: set[str]) -> None:
-    ignored = re.compile("|".join(layout.ignored) or r"(?!)")
+    ignored = re.compile("|".join((*layout.ignored, *layout.derived)) or r"(?!)")
     if lacking := wanted - checkpoint.tensors.keys():
         raise CheckpointError(
             f"{checkpoint.path} ({layout.name} layout) lacks {_some(lacking)}.\n"
@@ -170,6 +249,13 @@ def _check_shape(checkpoint: Checkpoint, rule: Rule, shape: tuple[int, ...]) -> 
             f"{checkpoint.path}: {rule.file} has the shape {found}, where the model has "
             f"{expected}.\nIt is another architecture's; architecture={{…}} can override sizes."
         )
+
+
+def finite(array: Array) -> bool:
+    """Whether all numbers are. A finite sum has only finite terms, and is quick to come by."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = np.add.reduce(array, axis=None)
+    return bool(np.isfinite(total)) or bool(np.isfinite(array).all())
 
 
 def _apply(rule: Rule, tensor: Tensor) -> Array:

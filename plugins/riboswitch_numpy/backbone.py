@@ -10,12 +10,14 @@ import numpy as np
 from riboswitch.architecture import Architecture
 from riboswitch.batch import TokenBatch, run_sorted
 from riboswitch.interfaces import Array, Weights
+from riboswitch.weights import LazyWeights, joined, owned
 from riboswitch_numpy import functions as fn
 
 SCORES = 1 << 20
 """Attention scores computed at once, so that they stay in the cache."""
 
 
+PARTS = ("query", "key", "value")
 TINY = 1e-6
 """Keeps a sequence of nothing but masks, whose embedding is zero, from a division by zero."""
 
@@ -26,11 +28,10 @@ class NumpyBackbone:
     def __init__(self, architecture: Architecture, weights: Weights, dtype: np.dtype[Any]) -> None:
         self.architecture = architecture
         self.dtype = dtype
-        parts = (".query.", ".key.", ".value.")
         self.weights = {
-            name: np.array(weights[name], dtype)  # a copy: the file may change under a view
+            name: owned(weights[name], dtype)
             for name in weights
-            if not any(part in name for part in parts)
+            if not any(f".{part}." in name for part in PARTS)
         }
         for i in range(architecture.num_layers):
             self._stack(f"layers.{i}.attention", weights)
@@ -43,6 +44,18 @@ class NumpyBackbone:
     def forward(self, batch: TokenBatch, outputs: Sequence[str]) -> dict[str, list[Array]]:
         """Run the packed tokens through all layers."""
         return run_sorted(batch, lambda ordered: self._run(ordered, outputs))
+
+    def canonical(self) -> Weights:
+        """Split what was stacked."""
+
+        def make(name: str) -> Array:
+            if name in self.weights:
+                return self.weights[name]
+            owner, part, kind = name.rsplit(".", 2)
+            stacked = self.weights[f"{owner}.qkv.{kind}"]
+            return np.split(stacked, 3)[PARTS.index(part)]
+
+        return LazyWeights(self.architecture.parameter_shapes(), make)
 
     def _run(self, batch: TokenBatch, outputs: Sequence[str]) -> dict[str, Array | list[Array]]:
         a = self.architecture
@@ -176,7 +189,7 @@ class NumpyBackbone:
     def _stack(self, name: str, weights: Weights) -> None:
         """Put query, key and value into one matrix, so that one product serves all three."""
         for kind in ("weight", "bias"):
-            names = [f"{name}.{part}.{kind}" for part in ("query", "key", "value")]
+            names = [f"{name}.{part}.{kind}" for part in PARTS]
             if names[0] in weights:
-                stacked = np.concatenate([weights[n] for n in names])
-                self.weights[f"{name}.qkv.{kind}"] = stacked.astype(self.dtype, copy=False)
+                stacked = joined([weights[n] for n in names])
+                self.weights[f"{name}.qkv.{kind}"] = owned(stacked, self.dtype)

@@ -17,6 +17,7 @@ from paddle.base.framework import EagerParamBase
 from riboswitch.architecture import Architecture
 from riboswitch.batch import TokenBatch, run_sorted
 from riboswitch.interfaces import Array, Weights
+from riboswitch.weights import LazyWeights
 from riboswitch_paddle.attention import Packing, Tensor
 from riboswitch_paddle.layers import Embedding, Layer, LayerNorm, LMHead, linear
 from riboswitch_paddle.runtime import Threads, on_device
@@ -84,11 +85,29 @@ class Encoder(nn.Layer):
             owner, _, kind = name.rpartition(".")
             layer = reduce(getattr, owner.split("."), self)
             array = np.concatenate([weights[p] for p in parts]) if parts[1:] else weights[parts[0]]
-            if isinstance(layer, nn.Linear) and kind == "weight":
+            if self._is_linear(name):
                 array = array.T
             setattr(layer, kind, _parameter(array, place, dtype))
         if self.lm_head is not None and self.architecture.tied:
             self.lm_head.decoder.weight = self.embedding.tokens.weight
+
+    def canonical(self) -> Weights:
+        """The parameters under their canonical names, as float32 arrays, or float64."""
+        parameters = dict(self.named_parameters())
+        homes = {part: (name, parts) for name, parts in self._sources() for part in parts}
+
+        def make(name: str) -> Array:
+            source, parts = homes[name]
+            array = _array(parameters[source])
+            array = array.T if self._is_linear(source) else array
+            return np.split(array, len(parts))[parts.index(name)] if parts[1:] else array
+
+        return LazyWeights(self.architecture.parameter_shapes(), make)
+
+    def _is_linear(self, name: str) -> bool:
+        """Whether it is a matrix that Paddle keeps as [in, out]."""
+        owner, _, kind = name.rpartition(".")
+        return kind == "weight" and isinstance(reduce(getattr, owner.split("."), self), nn.Linear)
 
     def _sources(self) -> Iterator[tuple[str, list[str]]]:
         """Each parameter and the canonical weights that make it."""
@@ -112,6 +131,10 @@ class PaddleBackbone:
     def forward(self, batch: TokenBatch, outputs: Sequence[str]) -> dict[str, list[Array]]:
         """Run the packed tokens through all layers."""
         return run_sorted(batch, lambda ordered: self._run(ordered, outputs))
+
+    def canonical(self) -> Weights:
+        """Read the parameters."""
+        return self.module.canonical()
 
     def _run(self, batch: TokenBatch, outputs: Sequence[str]) -> dict[str, Array | list[Array]]:
         self.threads.apply()
@@ -137,5 +160,5 @@ def _array(x: Tensor) -> Array:
 
 
 def _parameter(array: Array, place: Any, dtype: str) -> EagerParamBase:
-    tensor = paddle.to_tensor(np.ascontiguousarray(array), place=place).astype(dtype)
+    tensor = paddle.to_tensor(np.asarray(array, order="C"), place=place).astype(dtype)
     return EagerParamBase.from_tensor(tensor, trainable=False)

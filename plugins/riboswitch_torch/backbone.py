@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from riboswitch.architecture import Architecture
 from riboswitch.batch import TokenBatch, run_sorted
 from riboswitch.interfaces import Array, Weights
+from riboswitch.weights import LazyWeights, joined
 from riboswitch_torch.attention import Packing
 from riboswitch_torch.layers import Embedding, Layer, LMHead, wide
 
@@ -77,13 +78,23 @@ class Encoder(nn.Module):
     def load_canonical(self, weights: Weights, device: torch.device, dtype: torch.dtype) -> None:
         """Replace every parameter by a canonical weight, one at a time."""
         for name, parts in self._sources():
-            arrays = [weights[part] for part in parts]
-            array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+            array = joined([weights[part] for part in parts]) if parts[1:] else weights[parts[0]]
             owner, _, kind = name.rpartition(".")
             tensor = _from_numpy(array).to(device, dtype)
             setattr(self.get_submodule(owner), kind, nn.Parameter(tensor, requires_grad=False))
         if self.lm_head is not None and self.architecture.tied:
             self.lm_head.decoder.weight = self.embedding.tokens.weight
+
+    def canonical(self) -> Weights:
+        """The parameters under their canonical names, as float32 arrays, or float64."""
+        homes = {part: (name, parts) for name, parts in self._sources() for part in parts}
+
+        def make(name: str) -> Array:
+            source, parts = homes[name]
+            tensor = self.get_parameter(source).detach()
+            return _array(tensor.chunk(len(parts))[parts.index(name)] if parts[1:] else tensor)
+
+        return LazyWeights(self.architecture.parameter_shapes(), make)
 
     def _sources(self) -> Iterator[tuple[str, list[str]]]:
         """Each parameter and the canonical weights that make it."""
@@ -105,6 +116,10 @@ class TorchBackbone:
     def forward(self, batch: TokenBatch, outputs: Sequence[str]) -> dict[str, list[Array]]:
         """Run the packed tokens through all layers."""
         return run_sorted(batch, lambda ordered: self._run(ordered, outputs))
+
+    def canonical(self) -> Weights:
+        """Read the parameters."""
+        return self.module.canonical()
 
     @torch.inference_mode()
     def _run(self, batch: TokenBatch, outputs: Sequence[str]) -> dict[str, Array | list[Array]]:

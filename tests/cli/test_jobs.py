@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 import riboswitch
-from riboswitch.jobs import files, plan, work
+from riboswitch import files
+from riboswitch.jobs import plan, work
 from riboswitch.jobs.embed import Request, embed_file
 
 SIZES = {"num_layers": 1, "hidden_size": 40, "feed_forward_size": 80}
@@ -71,7 +72,9 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(
     killed, caught = 0, False
     while killed < 5:
         job = cli.start(*arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.2, 1.2))
+        if killed % 2:  # at any moment, or soon after a chunk is there, however slow the machine
+            wait_for_chunk(job, cli.folder / "k.emb")
+        time.sleep(rng.uniform(0, 0.2) if killed % 2 else rng.uniform(0.2, 1.2))
         done = job.poll()
         job.send_signal(signal.SIGKILL)
         job.wait()
@@ -90,6 +93,12 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(
     assert chunks > 10
     assert caught  # a kill fell between two chunks of an unfinished job
     assert whole_hash(cli.folder / "k.emb") == expected
+
+
+def wait_for_chunk(job: subprocess.Popen[bytes], output: Path) -> None:
+    before = set(output.glob("chunk-*"))
+    while job.poll() is None and not set(output.glob("chunk-*")) - before:
+        time.sleep(0.01)
 
 
 def plan_of(store: Path) -> list[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import re
 import shutil
@@ -149,3 +150,11 @@ def test_every_dependency_is_justified():
     table = (ROOT / "docs" / "dependencies.md").read_text("utf-8")
     reasons = dict(re.findall(r"^\| `([\w-]+)` \|.*?([^|]{20,})\|$", table, re.M))
     assert names <= reasons.keys(), f"without a reason: {sorted(names - reasons.keys())}"
+
+
+def test_the_table_of_conversions_is_what_the_registry_says():
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
+    assert spec and spec.loader
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    assert tables.page() == tables.PAGE.read_text("utf-8"), "run: python docs/tables.py --write"

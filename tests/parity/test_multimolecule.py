@@ -174,3 +174,40 @@ def test_a_copy_of_rnaernie_says_that_it_lost_the_prompts(tmp_path, lively):
     model = load("rnaernie", weights=path, backend="numpy")
     with pytest.raises(UsageError, match="MultiMolecule's copy has lost them"):
         model.embed(["ACGU"], prompt="tRNA")
+
+
+def test_a_second_bias_is_left_aside(tmp_path, family, lively):
+    """Theirs leaves zeros in it when it loads and saves a model that ties nothing."""
+    more = {**tensors(family, lively), "lm_head.decoder.bias": np.zeros(len(VOCABULARY), "f4")}
+    model = load(NAMES[family], weights=write(tmp_path / "w", family, more), backend="numpy")
+    expected = lively(ARCHITECTURES[family])["lm_head.decoder.bias"]
+    assert np.array_equal(model.weights["lm_head.decoder.bias"], expected)
+
+
+def test_activations_are_those_of_the_config(tmp_path, lively):
+    config = {"hidden_act": "relu", "lm_head": {"transform": "nonlinear", "transform_act": "relu"}}
+    path = write(tmp_path / "w", "rnafm", tensors("rnafm", lively), **config)
+    architecture = load("rnafm", weights=path, backend="numpy").architecture
+    assert (architecture.activation, architecture.lm_activation) == ("relu", "relu")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"hidden_act": "silu"},
+        {"position_embedding_type": "rotary"},
+        {"lm_head": {"transform": "linear"}},
+    ],
+    ids=str,
+)
+def test_a_config_that_we_cannot_compute_is_refused(tmp_path, lively, config):
+    path = write(tmp_path / "w", "rnafm", tensors("rnafm", lively), **config)
+    with pytest.raises(CheckpointError, match=r"silu|rotary|linear"):
+        load("rnafm", weights=path, backend="numpy")
+
+
+def test_a_vocabulary_that_cannot_be_is_refused(tmp_path, lively):
+    path = write(tmp_path / "w", "rnafm", tensors("rnafm", lively))
+    (path / "vocab.txt").write_text("\n".join(VOCABULARY).replace("<mask>", "<mosk>"))
+    with pytest.raises(CheckpointError, match="lacks '<mask>'"):
+        load("rnafm", weights=path, backend="numpy")

@@ -6,8 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from attrs import evolve
+
+from riboswitch.alphabet import Alphabet
 from riboswitch.errors import CheckpointError
-from riboswitch.interfaces import Checkpoint, Rule
+from riboswitch.interfaces import Checkpoint, ModelEntry, Rule
+from riboswitch.registry import registry
 
 
 def modules(pairs: Mapping[str, str], *, kinds: str = "weight bias") -> list[Rule]:
@@ -38,6 +42,28 @@ def num_layers(names: Iterable[str], pattern: str) -> int:
 def has(checkpoint: Checkpoint, prefix: str) -> bool:
     """Whether any tensor's name begins so."""
     return any(name.startswith(prefix) for name in checkpoint.tensors)
+
+
+def released_alphabet(entry: ModelEntry) -> Alphabet:
+    """The vocabulary of a family's released weights, which its own programs expect."""
+    return next(e.alphabet for e in registry().models.values() if e.family == entry.family)
+
+
+def of_family(entry: ModelEntry, *families: str) -> None:
+    """Raise `CheckpointError` for a model of another family."""
+    if entry.family not in families:
+        raise CheckpointError(f"it is of the family {entry.family!r}, not {' or '.join(families)}.")
+
+
+def without_pooler(entry: ModelEntry) -> ModelEntry:
+    """The model as a layout holds it that has no place for a pooler."""
+    return evolve(entry, architecture=entry.architecture.evolve({"pooler": False}))
+
+
+def with_alphabet(entry: ModelEntry, alphabet: Alphabet) -> ModelEntry:
+    """The model with another vocabulary."""
+    sizes = {"vocab_size": len(alphabet), "mask_id": alphabet.mask_id}
+    return evolve(entry, alphabet=alphabet, architecture=entry.architecture.evolve(sizes))
 
 
 def number(config: Mapping[str, Any], key: str) -> dict[str, int]:

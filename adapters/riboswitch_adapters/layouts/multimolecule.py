@@ -1,4 +1,4 @@
-"""MultiMolecule's Hugging Face folder: all three families under one vocabulary.
+"""MultiMolecule's Hugging Face folder: one vocabulary of nucleotides, and one of codons.
 
 Such files are AGPL-3.0: they are read, never shipped.
 """
@@ -6,22 +6,38 @@ Such files are AGPL-3.0: they are read, never shipped.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from itertools import product
 from typing import Any
+
+from attrs import evolve
 
 from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
-from riboswitch.errors import CheckpointError
-from riboswitch.interfaces import Checkpoint, Description, Layout, Rule
-from riboswitch_adapters.layouts.common import has, modules, num_layers, number, shape
+from riboswitch.errors import CheckpointError, UsageError
+from riboswitch.interfaces import Checkpoint, Description, Form, Layout, ModelEntry, Rule
+from riboswitch_adapters.layouts.common import (
+    has,
+    modules,
+    num_layers,
+    number,
+    of_family,
+    shape,
+    with_alphabet,
+)
+from riboswitch_adapters.layouts.multimolecule_texts import texts
 
 FAMILIES = ("rnafm", "rinalmo", "rnaernie")
 _PREFIX = re.compile(rf"^({'|'.join(FAMILIES)})\.")
 _BARE = re.compile(r"^(embeddings|encoder|pooler)\.")
 _LAYER = "model.encoder.layer.{i}"
 _WORDS = "model.embeddings.word_embeddings.weight"
+LICENCE = "AGPL-3.0, as MultiMolecule's copies are"
 _SPECIAL = ("<pad>", "<cls>", "<eos>", "<unk>", "<mask>", "<null>")
 
 NUCLEOTIDES = Alphabet(tokens=(*_SPECIAL, *"ACGUNRYSWKMBDHVIX|.*-?"))
+_TRIPLETS = map("".join, product("ACGUN", repeat=3))
+CODONS = Alphabet(tokens=(*_SPECIAL, *_TRIPLETS), k=3, stride=3)
 
 
 def plain(name: str) -> str:
@@ -45,15 +61,19 @@ def describe(checkpoint: Checkpoint) -> Description | None:
         "num_layers": num_layers(checkpoint.tensors, r"model\.encoder\.layer\.(\d+)\."),
         "pooler": has(checkpoint, "model.pooler."),
         "lm_head": has(checkpoint, "lm_head."),
-        "tied": "lm_head.decoder.weight" not in checkpoint.tensors
-        or config.get("tie_word_embeddings") is True,
+        **_tied(checkpoint),
         **_settings(checkpoint),
+        **_activations(checkpoint),
     }
     codon = config.get("codon") is True
     alphabet = _alphabet(checkpoint, codon=codon)
     changes["mask_id"] = alphabet.mask_id
+    licence = config.get("license")
     return Description(
-        family="mrnafm" if codon else str(family), changes=changes, alphabet=alphabet
+        family="mrnafm" if codon else str(family),
+        changes=changes,
+        alphabet=alphabet,
+        licence=licence if isinstance(licence, str) else LICENCE,
     )
 
 
@@ -77,11 +97,40 @@ def _settings(checkpoint: Checkpoint) -> dict[str, Any]:
     return changes
 
 
+def _tied(checkpoint: Checkpoint) -> dict[str, bool]:
+    if not has(checkpoint, "lm_head."):
+        return {}
+    said = checkpoint.config.get("tie_word_embeddings") is True
+    return {"tied": said or "lm_head.decoder.weight" not in checkpoint.tensors}
+
+
+def _activations(checkpoint: Checkpoint) -> dict[str, str]:
+    """What no name and no shape shows, so that only the config tells it."""
+    config, given = checkpoint.config, checkpoint.config.get("lm_head")
+    head: Mapping[str, Any] = given if isinstance(given, dict) else {}
+    rotary = config.get("model_type") == "rinalmo"
+    positions = "rotary" if rotary else "absolute"
+    _must_be(checkpoint, "position_embedding_type", config, positions)
+    _must_be(checkpoint, "transform", head, "nonlinear")
+    changes = {"lm_activation": head.get("transform_act")}
+    changes |= {} if rotary else {"activation": config.get("hidden_act")}
+    return {name: value for name, value in changes.items() if isinstance(value, str)}
+
+
+def _must_be(checkpoint: Checkpoint, key: str, table: Mapping[str, Any], expected: str) -> None:
+    if (found := table.get(key)) not in (None, expected):
+        raise CheckpointError(
+            f"{checkpoint.path}: its config says {key} = {found!r}, not {expected!r}.\n"
+            "It is another architecture's."
+        )
+
+
 def _alphabet(checkpoint: Checkpoint, *, codon: bool) -> Alphabet:
-    tokens = checkpoint.vocabulary or (None if codon else NUCLEOTIDES.tokens)
-    if tokens is None:
-        raise CheckpointError(f"{checkpoint.path} lacks vocab.txt, which codons need.")
-    return Alphabet(tokens=tokens, k=3 if codon else 1, stride=3 if codon else 1)
+    usual = CODONS if codon else NUCLEOTIDES
+    try:
+        return evolve(usual, tokens=checkpoint.vocabulary or usual.tokens)
+    except UsageError as error:
+        raise CheckpointError(f"{checkpoint.path}: its vocabulary cannot be: {error}") from error
 
 
 def rules(architecture: Architecture, checkpoint: Checkpoint) -> list[Rule]:
@@ -103,7 +152,9 @@ def rules(architecture: Architecture, checkpoint: Checkpoint) -> list[Rule]:
         "positions": "position_embeddings",
         "types": "token_type_embeddings",
     }
-    beta = Rule(canonical="layers.{i}.feed_forward.beta", file=f"{_LAYER}.intermediate.bias")
+    beta = Rule(
+        canonical="layers.{i}.feed_forward.beta", file=f"{_LAYER}.intermediate.bias", shape=(1,)
+    )
     return [
         *(
             Rule(canonical=f"embedding.{a}", file=f"model.embeddings.{b}.weight")
@@ -125,20 +176,30 @@ def _decoder_bias(checkpoint: Checkpoint) -> str:
     return next((n for n in names if n in checkpoint.tensors), names[0])
 
 
+def target(entry: ModelEntry) -> ModelEntry:
+    """One vocabulary for all families, another for codons, and none for other words."""
+    of_family(entry, *FAMILIES, "mrnafm")
+    types = entry.architecture.token_types
+    if entry.family == "rnaernie" and types != 2:
+        raise CheckpointError(f"it has {types} token types, where MultiMolecule's has always 2.")
+    return with_alphabet(entry, CODONS if entry.family == "mrnafm" else NUCLEOTIDES)
+
+
+def form(entry: ModelEntry) -> Form:
+    """A folder as `save_pretrained` of the model and its tokenizer leaves it."""
+    return Form(container="safetensors", file="model.safetensors", texts=texts(entry))
+
+
 LAYOUT = Layout(
     name="multimolecule",
     plain=plain,
     describe=describe,
     rules=rules,
-    # Tied decoders, position counters and the heads for structure and contacts.
-    ignored=(
-        r"^lm_head\.decoder\.(weight|bias)$",
-        r"position_ids$",
-        r"inv_freq$",
-        r"^(ss|contact|token|sequence|nucleotide)_head\.",
-    ),
-    copies=(
-        ("lm_head.decoder.weight", _WORDS),
-        ("lm_head.decoder.bias", "lm_head.bias"),
-    ),
+    ignored=(r"^(ss|contact|token|sequence|nucleotide)_head\.",),
+    derived=(r"^lm_head\.decoder\.(weight|bias)$", r"position_ids$", r"inv_freq$"),
+    # `lm_head.decoder.bias` may differ: where nothing is tied, loading leaves zeros in it, and
+    # saving writes them. What counts is `lm_head.bias`.
+    copies=(("lm_head.decoder.weight", _WORDS),),
+    target=target,
+    form=form,
 )

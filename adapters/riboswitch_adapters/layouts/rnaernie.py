@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from attrs import evolve
+
 from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
 from riboswitch.errors import CheckpointError, UsageError
-from riboswitch.interfaces import Checkpoint, Description, Layout, Rule
-from riboswitch_adapters.layouts.common import has, num_layers, number, shape
+from riboswitch.interfaces import Checkpoint, Description, Form, Layout, ModelEntry, Rule
+from riboswitch_adapters.layouts.common import (
+    has,
+    num_layers,
+    number,
+    of_family,
+    released_alphabet,
+    shape,
+    with_alphabet,
+)
 
 _PREFIX = re.compile(r"^ernie\.")
 _SPECIAL = re.compile(r"^\[.+\]$")
@@ -117,20 +128,67 @@ def _alphabet(checkpoint: Checkpoint) -> Alphabet | None:
         raise CheckpointError(f"{checkpoint.path}: its vocabulary cannot be: {error}") from error
 
 
+def target(entry: ModelEntry) -> ModelEntry:
+    """A vocabulary in ERNIE's spelling: its own, or the released one without the prompts.
+
+    Who lacks the prompts has numbers for none of them, and made-up ones would mean nothing.
+    """
+    of_family(entry, "rnaernie")
+    if entry.alphabet.cls == "[CLS]":
+        return entry
+    full = released_alphabet(entry)
+    tokens = (full.pad, full.unk, full.cls, full.eos, full.mask, *full.words)
+    return with_alphabet(entry, evolve(full, tokens=tokens, ind=None, types=()))
+
+
+def form(entry: ModelEntry) -> Form:
+    """A folder as PaddleNLP 2 keeps it, with the vocabulary beside it as RNAErnie does."""
+    head = entry.architecture.lm_head
+    vocabulary = "".join(f"{token}\n" for token in entry.alphabet.tokens)
+    return Form(
+        container="paddle",
+        file="model_state.pdparams",
+        rename=lambda name: name if name.startswith("cls.") else f"ernie.{name}",
+        texts={
+            "model_config.json": json.dumps(_config(entry.architecture), indent=1) + "\n",
+            f"vocab_{entry.alphabet.k}MER.txt": vocabulary,
+        },
+        copies=("cls.predictions.decoder.weight", "cls.predictions.decoder.bias") if head else (),
+    )
+
+
+def _config(a: Architecture) -> dict[str, Any]:
+    encoder = {
+        "attention_probs_dropout_prob": 0.1,
+        "hidden_act": a.activation,
+        "hidden_dropout_prob": 0.1,
+        "hidden_size": a.hidden_size,
+        "initializer_range": 0.02,
+        "intermediate_size": a.feed_forward_size,
+        "max_position_embeddings": a.max_positions,
+        "num_attention_heads": a.num_heads,
+        "num_hidden_layers": a.num_layers,
+        "type_vocab_size": a.token_types,
+        "vocab_size": a.vocab_size,
+        "pad_token_id": 0,
+        "init_class": "ErnieModel",
+    }
+    return {"init_args": [encoder], "init_class": "ErnieForMaskedLM" if a.lm_head else "ErnieModel"}
+
+
 LAYOUT = Layout(
     name="rnaernie",
     plain=plain,
     describe=describe,
     rules=rules,
+    ignored=(r"^cls\.seq_relationship\.", r"^classifier\."),
     # The decoder is tied to the embedding, and its bias stands there twice in some versions.
-    ignored=(
-        r"^cls\.predictions\.decoder_weight$",
-        r"^cls\.predictions\.decoder\.(weight|bias)$",
-        r"^cls\.seq_relationship\.",
-    ),
+    derived=(r"^cls\.predictions\.decoder_weight$", r"^cls\.predictions\.decoder\.(weight|bias)$"),
     copies=(
         ("cls.predictions.decoder_weight", _WORDS),
         ("cls.predictions.decoder.weight", _WORDS),
         ("cls.predictions.decoder.bias", "cls.predictions.decoder_bias"),
     ),
+    target=target,
+    form=form,
 )

@@ -5,8 +5,18 @@ from __future__ import annotations
 import re
 
 from riboswitch.architecture import Architecture
-from riboswitch.interfaces import Checkpoint, Description, Layout, Rule
-from riboswitch_adapters.layouts.common import has, modules, num_layers, number, shape
+from riboswitch.interfaces import Checkpoint, Description, Form, Layout, ModelEntry, Rule
+from riboswitch_adapters.layouts.common import (
+    has,
+    modules,
+    num_layers,
+    number,
+    of_family,
+    released_alphabet,
+    shape,
+    with_alphabet,
+    without_pooler,
+)
 
 _PREFIX = re.compile(r"^(encoder\.(?:sentence_encoder\.|encoder\.)?|backbone\.)")
 _LAYER = r"layers\.(\d+)\."
@@ -72,12 +82,41 @@ def rules(architecture: Architecture, checkpoint: Checkpoint) -> list[Rule]:
     ]
 
 
+def target(entry: ModelEntry) -> ModelEntry:
+    """RNA-FM has one vocabulary, mRNA-FM another, and no pooler."""
+    of_family(entry, "rnafm", "mrnafm")
+    return without_pooler(with_alphabet(entry, released_alphabet(entry)))
+
+
+def form(entry: ModelEntry) -> Form:
+    """What fairseq wrote; the arguments are those that RNA-FM's own loader asks for."""
+    a = entry.architecture
+    arguments = {
+        "arch": "roberta_large",
+        "task": "masked_lm",
+        "encoder_layers": a.num_layers,
+        "encoder_embed_dim": a.hidden_size,
+        "encoder_ffn_embed_dim": a.feed_forward_size,
+        "encoder_attention_heads": a.num_heads,
+        "max_positions": (a.max_positions or 0) - a.position_offset,
+        "token_dropout": a.token_dropout is not None,
+    }
+    copies = ("lm_head.weight",) if a.lm_head else ()
+    return Form(container="torch", rename=_rename, config=arguments, copies=copies)
+
+
+def _rename(name: str) -> str:
+    return f"encoder.{name}" if name.startswith("lm_head.") else f"encoder.sentence_encoder.{name}"
+
+
 LAYOUT = Layout(
     name="rnafm",
     plain=plain,
     describe=describe,
     rules=rules,
-    # The decoder is tied to the embedding; the contact head and a downstream head stand apart.
-    ignored=(r"^lm_head\.weight$", r"^contact_head\.", r"^downstream_modules\."),
+    ignored=(r"^contact_head\.", r"^downstream_modules\."),
+    derived=(r"^lm_head\.weight$",),
     copies=(("lm_head.weight", "embed_tokens.weight"),),
+    target=target,
+    form=form,
 )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import zlib
 from typing import Any
 
 import numpy as np
 from attrs import define, field, frozen
 from numpy.typing import NDArray
 
+from riboswitch_adapters.readers.crc import crc32
 from riboswitch_adapters.readers.mapped import refusal
 
 # Name -> code of the element as it lies in the file. Paddle writes bfloat16 as uint16.
@@ -59,7 +59,7 @@ class Storage:
         """
         if self.data is None or len(self.data) != self.size:
             raise refusal(f"{self.where}: the tensor's bytes are not in the file")
-        if self.crc is not None and zlib.crc32(self.data) != self.crc:
+        if self.crc is not None and crc32(self.data) != self.crc:
             raise refusal(f"{self.where}: the tensor's bytes do not match their CRC-32")
         self.crc = None
         return self.data
@@ -94,6 +94,15 @@ class LazyTensor:
         if math.prod(self.shape) == 0:
             return np.empty(self.shape, "f4" if self.dtype == "bfloat16" else self.dtype)
         return self._finished(self._view(data))
+
+    def expect(self, crc: int) -> None:
+        """Say which CRC-32 the bytes must have when they are read."""
+        self._storage.crc = crc
+
+    @property
+    def home(self) -> memoryview | bytes | None:
+        """The bytes that it is a part of."""
+        return self._storage.data
 
     def as_dtype(self, dtype: str) -> LazyTensor:
         """The same bytes under another dtype of the same width."""

@@ -46,8 +46,10 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
         raise refusal(f"{name}: is damaged: {type(error).__name__}: {error}") from error
 
 
-def map_file(path: str | os.PathLike[str]) -> memoryview:
-    """Map a regular file, read-only. It is unmapped when the last view of it is gone.
+def map_file(path: str | os.PathLike[str], *, keep: bool = False) -> memoryview:
+    """Map a regular file, read-only or, to `keep`, so that what is written stays in memory.
+
+    It is unmapped when the last view of it is gone.
 
     Raises:
         CheckpointError: a directory, a pipe, a device or an empty file.
@@ -58,9 +60,17 @@ def map_file(path: str | os.PathLike[str]) -> memoryview:
     handle = os.open(Path(path), flags)
     try:
         _must_be_regular(os.fstat(handle))
-        return memoryview(mmap.mmap(handle, 0, access=mmap.ACCESS_READ))
+        access = mmap.ACCESS_COPY if keep else mmap.ACCESS_READ
+        return memoryview(mmap.mmap(handle, 0, access=access))
     finally:
         os.close(handle)
+
+
+def let_go(data: object) -> None:
+    """Let the pages of a read-only mapping go; they come back when they are read again."""
+    home = data.obj if isinstance(data, memoryview) and data.readonly else None
+    if isinstance(home, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        home.madvise(mmap.MADV_DONTNEED)
 
 
 def _must_be_regular(status: os.stat_result) -> None:

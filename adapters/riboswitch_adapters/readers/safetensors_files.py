@@ -8,15 +8,17 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from typing import Any
 
+from riboswitch_adapters.readers.crc import CRC_KEY
 from riboswitch_adapters.readers.lazy import LazyTensor, Storage, contiguous, itemsize, lazy_tensor
 from riboswitch_adapters.readers.mapped import map_file, reading, refusal
 
 # The largest of the models has 80 KB. What 4 MB of JSON can expand to is bounded by its marks.
 MAX_HEADER = 4 << 20
 _MAX_MARKS = 200_000
-_DTYPES = {
+DTYPES = {
     "F64": "float64",
     "F32": "float32",
     "F16": "float16",
@@ -28,6 +30,7 @@ _DTYPES = {
     "U8": "uint8",
     "BOOL": "bool",
 }
+_KNOWN = {**DTYPES, "U16": "bfloat16"}  # which is how Paddle keeps it
 _FIELDS = {"dtype", "shape", "data_offsets"}
 _Span = tuple[int, int]
 
@@ -61,7 +64,8 @@ def from_mapped(data: memoryview, where: str) -> tuple[dict[str, LazyTensor], di
     header = _parsed(bytes(data[8 : 8 + length]))
     metadata = _metadata(header.pop("__metadata__", {}))
     body = data[8 + length :]
-    found = {name: _tensor(body, where, name, entry) for name, entry in header.items()}
+    checks = _checks(metadata.pop(CRC_KEY, None), list(header))
+    found = {n: _tensor(body, where, n, entry, checks.get(n)) for n, entry in header.items()}
     _must_tile([span for _, span in found.values()], len(body))
     return {name: tensor for name, (tensor, _) in found.items()}, metadata
 
@@ -103,14 +107,25 @@ def _metadata(found: object) -> dict[str, str]:
     return found
 
 
-def _tensor(body: memoryview, where: str, name: str, entry: Any) -> tuple[LazyTensor, _Span]:
-    if type(entry) is not dict or set(entry) != _FIELDS or entry["dtype"] not in _DTYPES:
+def _checks(digits: str | None, names: list[str]) -> dict[str, int]:
+    """The CRC-32 of each tensor, where our own writer has put them down."""
+    if digits is None:
+        return {}
+    if not re.fullmatch(rf"[0-9a-f]{{{8 * len(names)}}}", digits):
+        raise refusal("the header's CRC-32s are not one for each tensor")
+    return {name: int(digits[8 * i : 8 * i + 8], 16) for i, name in enumerate(names)}
+
+
+def _tensor(
+    body: memoryview, where: str, name: str, entry: Any, crc: int | None
+) -> tuple[LazyTensor, _Span]:
+    if type(entry) is not dict or set(entry) != _FIELDS or entry["dtype"] not in _KNOWN:
         raise refusal(f"the tensor {name[:100]!a} is described in a way that is not known")
-    dtype, shape = _DTYPES[entry["dtype"]], _sizes(entry["shape"])
+    dtype, shape = _KNOWN[entry["dtype"]], _sizes(entry["shape"])
     start, stop = _span(_sizes(entry["data_offsets"]), len(body))
     if stop - start != math.prod(shape) * itemsize(dtype):
         raise refusal(f"the tensor {name[:100]!a} has more or fewer bytes than its shape needs")
-    storage = Storage(f"{where}: {name[:100]}", stop - start, body[start:stop])
+    storage = Storage(f"{where}: {name[:100]}", stop - start, body[start:stop], crc)
     return lazy_tensor(storage, dtype, shape, _strides(shape)), (start, stop)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import define, field
 
+from riboswitch_adapters.readers.crc import crc_in_name
 from riboswitch_adapters.readers.lazy import LazyTensor, Storage, itemsize
 from riboswitch_adapters.readers.mapped import map_file, reading, refusal
 from riboswitch_adapters.readers.pickle_machine import FindStorage
@@ -68,8 +69,15 @@ def read_pdparams(path: str | os.PathLike[str]) -> dict[str, Any]:
         return _paddle(data, os.fspath(path))[0]
 
 
-def read_file(path: str | os.PathLike[str]) -> tuple[str, object, dict[str, str]]:
+def read_file(
+    path: str | os.PathLike[str], *, keep: bool = False
+) -> tuple[str, object, dict[str, str]]:
     """Read a checkpoint whose format is recognised by its content, never by its suffix.
+
+    Args:
+        path: A file.
+        keep: Whether the arrays may be kept as they are mapped: they are then writeable, and
+            what is written there stays in memory. For files that are only ever replaced.
 
     Returns:
         "torch", "torch-legacy", "paddle" or "safetensors"; the tree; the file's metadata.
@@ -78,7 +86,7 @@ def read_file(path: str | os.PathLike[str]) -> tuple[str, object, dict[str, str]
         CheckpointError: a file that is none of these, is damaged or holds more than data.
     """
     with reading(path):
-        data = map_file(path)
+        data = map_file(path, keep=keep)
         kind = _kind(data)
         if kind not in _READERS:
             raise _unknown(data, "is no checkpoint")
@@ -209,8 +217,12 @@ def _paddle(data: memoryview, where: str) -> tuple[dict[str, Any], dict[str, str
     if "UnpackBigParamInfor@@" in tree:
         cure = "Save it again with paddle.save(..., protocol=4)."
         raise refusal("Paddle has cut large arrays into slices, which are not joined here", cure)
-    tree.pop("StructuredToParameterName@@", None)
-    return {name: _bare(value) for name, value in tree.items()}, {}
+    names = tree.pop("StructuredToParameterName@@", None)
+    found = {name: _bare(value) for name, value in tree.items()}
+    for name, parameter in names.items() if isinstance(names, dict) else ():
+        if (crc := crc_in_name(parameter)) is not None and isinstance(found.get(name), LazyTensor):
+            found[name].expect(crc)
+    return found, {}
 
 
 def _is_named(value: Any) -> bool:

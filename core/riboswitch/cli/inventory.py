@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from riboswitch._version import __version__
 from riboswitch.cli.options import add_command
 from riboswitch.errors import RiboswitchError
+
+if TYPE_CHECKING:
+    from riboswitch.interfaces import BackendEntry
 
 _JSON = "print JSON"
 
@@ -73,7 +76,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     from riboswitch.registry import missing, registry
 
     reg = registry()
-    rows = [_examine(entry.name, missing(entry), entry.install) for entry in reg.backends.values()]
+    rows = [_examine(entry, missing(entry)) for entry in reg.backends.values()]
     auto = reg.auto
     if arguments.json:
         print(json.dumps({"version": 1, "auto": auto, "backends": rows, **_system()}))
@@ -81,7 +84,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     for key, value in _system().items():
         print(f"{key:<11}{value}")
     print(f"{'auto':<11}backend {auto}\n")
-    _table(rows, ("backend", "state", "framework", "devices", "dtypes", "cure"))
+    _table(rows, ("backend", "models", "state", "framework", "devices", "dtypes", "cure"))
     return 0
 
 
@@ -96,25 +99,35 @@ def _system() -> dict[str, str]:
     }
 
 
-def _examine(name: str, lacking: list[str], install: str) -> dict[str, str]:
+def _examine(entry: BackendEntry, lacking: list[str]) -> dict[str, str]:
     from riboswitch.registry import registry
 
-    row = {"name": name, "state": "not installed", "framework": "", "devices": "", "dtypes": ""}
+    row = {"name": entry.name, "models": _models(entry), "state": "not installed"}
+    row |= {"framework": "", "devices": "", "dtypes": ""}
     if lacking:
-        return {**row, "cure": install}
+        return {**row, "cure": entry.install}
     try:
-        backend = registry().backend(name)
+        backend = registry().backend(entry.name)
         devices = backend.devices()
     except RiboswitchError as error:
         return {**row, "state": "broken", "cure": str(error).replace("\n", " ")}
     return {
-        "name": name,
+        **row,
         "state": "works",
         "framework": backend.version,
         "devices": ", ".join(devices),
         "dtypes": ", ".join(backend.dtypes(devices[0])),
         "cure": "",
     }
+
+
+def _models(backend: BackendEntry) -> str:
+    """The registered models that a backend can compute."""
+    from riboswitch.registry import refusal, registry
+
+    entries = registry().models.values()
+    able = [e.name for e in entries if not refusal(backend, e.architecture)]
+    return "all" if len(able) == len(entries) else ", ".join(able) or "none"
 
 
 def _show(

@@ -66,8 +66,13 @@ def load_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
         "device": arguments.device,
         "dtype": arguments.dtype,
         "seed": arguments.seed,
-        "architecture": dict(_pair(text) for text in arguments.architecture),
+        "architecture": pairs(arguments.architecture),
     }
+
+
+def pairs(texts: list[str]) -> dict[str, Any]:
+    """Turn KEY=VALUE texts into a dict; a value is JSON where it can be."""
+    return dict(_pair(text) for text in texts)
 
 
 def _pair(text: str) -> tuple[str, Any]:

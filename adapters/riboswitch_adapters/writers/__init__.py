@@ -1,0 +1,1 @@
+"""Write the containers of torch, Paddle and safetensors without any of the three."""

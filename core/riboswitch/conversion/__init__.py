@@ -1,0 +1,1 @@
+"""From canonical weights back to files: any layout, with what is lost on the way named."""
