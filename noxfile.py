@@ -22,6 +22,18 @@ FRAMEWORKS = {
     "paddle": ["paddlepaddle==3.3.1"],
 }
 ALL = [package for packages in FRAMEWORKS.values() for package in packages]
+PEERS = {
+    # PaddleNLP names no upper bounds, and newer ones of these break it.
+    "paddlenlp": [
+        *("paddlepaddle==3.3.1", "paddlenlp==2.8.1"),
+        *("aistudio-sdk<0.3", "datasets<4", "huggingface-hub<1", "setuptools<81"),
+    ],
+    "torch": ["torch==2.13.0", "rna-fm==0.2.2", "multimolecule==0.2.2"],
+}
+PEER_TESTS = {
+    "paddlenlp": ["tests/peers/test_paddlenlp.py", "tests/parity/test_paddlenlp.py"],
+    "torch": ["tests/peers/test_rnafm.py", "tests/peers/test_multimolecule.py"],
+}
 
 
 @nox.session(python=PYTHON)
@@ -74,6 +86,15 @@ def parity(session: nox.Session) -> None:
     """All frameworks in one process."""
     session.install("-e", ".", *TEST, *ALL)
     session.run("pytest", "--require-backend=numpy,torch,paddle", "tests/parity", *session.posargs)
+
+
+@nox.session(python=PYTHON)
+@nox.parametrize("peer", list(PEERS))
+def peers(session: nox.Session, peer: str) -> None:
+    """The programs that released the models: they load what we write, we load what they save."""
+    session.install("-e", ".", *TEST, *PEERS[peer])
+    required = "paddle,paddlenlp" if peer == "paddlenlp" else peer
+    session.run("pytest", f"--require-backend={required}", *PEER_TESTS[peer], *session.posargs)
 
 
 @nox.session(python=PYTHON)
