@@ -94,7 +94,9 @@ def peers(session: nox.Session, peer: str) -> None:
     """The programs that released the models: they load what we write, we load what they save."""
     session.install("-e", ".", *TEST, *PEERS[peer])
     required = "paddle,paddlenlp" if peer == "paddlenlp" else peer
-    session.run("pytest", f"--require-backend={required}", *PEER_TESTS[peer], *session.posargs)
+    needed = {"RIBOSWITCH_REQUIRE_PEERS": "fm,multimolecule" if peer == "torch" else ""}
+    args = (f"--require-backend={required}", *PEER_TESTS[peer], *session.posargs)
+    session.run("pytest", *args, env=needed)
 
 
 @nox.session(python=PYTHON)

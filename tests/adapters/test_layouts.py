@@ -140,6 +140,17 @@ def test_a_bare_rnaernie_encoder(fixtures, rewritten) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_fine_tuned_rnaernie_gives_its_encoder(fixtures, rewritten) -> None:
+    source = fixtures / "rnaernie"
+    head = {"classifier.weight": np.ones((48, 3), np.float32)}
+    path = rewritten(source, lambda n: n if n.startswith("ernie") else None, **head)
+    (path.parent / "config.json").write_text(ERNIE)
+    model = riboswitch.load("rnaernie", weights=path.parent, backend="numpy")
+    whole = riboswitch.load("rnaernie", weights=source, backend="numpy")
+    for a, b in zip(model.embed(TEXTS), whole.embed(TEXTS), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("k", [2, 3])
 def test_rnaernie_with_a_vocabulary_of_kmers(fixtures, rewritten, k: int) -> None:
     source = fixtures / "rnaernie"
@@ -203,6 +214,9 @@ def test_damaged_folders_are_one_clear_error(fixtures, tmp_path) -> None:
             riboswitch.load("rnaernie", weights=folder, backend="numpy")
     (tmp_path / "empty").mkdir()
     with pytest.raises(riboswitch.CheckpointError, match="holds no checkpoint"):
+        riboswitch.load("rnaernie", weights=tmp_path / "empty", backend="numpy")
+    (tmp_path / "empty" / "model_state.pdparams.index.json").touch()
+    with pytest.raises(riboswitch.CheckpointError, match="in several shards"):
         riboswitch.load("rnaernie", weights=tmp_path / "empty", backend="numpy")
 
 

@@ -189,8 +189,9 @@ def test_safetensors_files_are_read_bit_for_bit(tmp_path: Path) -> None:
     assert read_file(tmp_path / "x")[0] == "safetensors"
 
 
-def test_safetensors_bfloat16_is_widened(tmp_path: Path) -> None:
-    header = json.dumps({"w": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+@pytest.mark.parametrize("name", ["BF16", "U16"])  # the latter is Paddle's
+def test_safetensors_bfloat16_is_widened(tmp_path: Path, name: str) -> None:
+    header = json.dumps({"w": {"dtype": name, "shape": [2], "data_offsets": [0, 4]}}).encode()
     raw = np.array([1.5, -2.0], "f4").view("u4") >> 16
     content = struct.pack("<Q", len(header)) + header + raw.astype("<u2").tobytes()
     (tmp_path / "x").write_bytes(content)

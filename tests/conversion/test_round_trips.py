@@ -192,6 +192,13 @@ def test_what_a_layout_cannot_hold_is_refused(
     assert not unfinished(tmp_path)
 
 
+def test_an_alphabet_that_would_be_read_as_another_is_refused(entry, draw, tmp_path) -> None:
+    made = entry("rnaernie")
+    fewer = evolve(made, alphabet=evolve(made.alphabet, types=made.alphabet.types[:3]))
+    with pytest.raises(CheckpointError, match="its alphabet would become another one"):
+        save(fewer, draw(fewer, "float32"), tmp_path / "new", "rnaernie")
+
+
 def test_heads_that_stand_nowhere_are_named(entry, draw, tmp_path) -> None:
     made = entry("rinalmo-micro", num_heads=5)
     with pytest.warns(riboswitch.RiboswitchWarning, match="num_heads = 5, to be given again"):

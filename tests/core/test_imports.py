@@ -6,7 +6,8 @@ import json
 import subprocess
 import sys
 
-FRAMEWORKS = {"torch", "paddle", "safetensors", "pyarrow", "jax", "tensorflow"}
+FRAMEWORKS = {"torch", "paddle", "paddlenlp", "safetensors", "pyarrow", "jax", "tensorflow"}
+FRAMEWORKS |= {"huggingface_hub", "pooch", "requests"}
 REPORT = "import json, sys; print(json.dumps(sorted({n.split('.')[0] for n in sys.modules})))"
 
 

@@ -109,16 +109,17 @@ def test_a_backend_that_breaks_at_its_start_is_named(monkeypatch):
 
 def test_released_weights_that_are_not_here_say_where_they_belong(monkeypatch, tmp_path):
     monkeypatch.setenv("RIBOSWITCH_CACHE", str(tmp_path))
+    monkeypatch.setenv("RIBOSWITCH_OFFLINE", "1")
     place = re.escape(str(tmp_path / "rnafm" / "RNA-FM_pretrained.pth"))
-    with pytest.raises(CheckpointError, match=rf"(?s)licence: MIT.*github\.com/ml4bio.*{place}"):
+    with pytest.raises(CheckpointError, match=rf"(?s)weights: MIT.*cuhkaih/rnafm.*{place}"):
         load("rnafm", backend="numpy")
 
 
 def test_released_weights_are_found_in_the_cache(monkeypatch, tmp_path, fixtures):
     monkeypatch.setenv("RIBOSWITCH_CACHE", str(tmp_path))
-    (tmp_path / "rnafm").mkdir()
-    shutil.copy(fixtures / "rnafm" / "RNA-FM_pretrained.pth", tmp_path / "rnafm")
-    assert load("rnafm", backend="numpy").architecture.hidden_size == 40
+    (tmp_path / "mrnafm").mkdir()
+    shutil.copy(fixtures / "mrnafm" / "mRNA-FM_pretrained.pth", tmp_path / "mrnafm")
+    assert load("mrnafm", backend="numpy").architecture.hidden_size == 32
 
 
 def test_a_checkpoint_of_another_family_is_refused(fixtures):

@@ -223,7 +223,7 @@ def test_a_requirement_in_a_missing_package_is_missing():
 
 
 def test_our_own_plugins_are_installed_and_come_first():
-    ours = {"adapters", "models", "numpy", "paddle", "torch"}
+    ours = {"adapters", "models", "numpy", "paddle", "paddlenlp", "torch"}
     first = [p for p in registry().plugins if p.package == "riboswitch"]
     assert ours <= {p.name for p in first}
     assert first == registry().plugins[: len(first)]
