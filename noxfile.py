@@ -84,7 +84,7 @@ def backend(session: nox.Session, backend: str) -> None:
 @nox.session(python=PYTHON)
 def parity(session: nox.Session) -> None:
     """All frameworks in one process."""
-    session.install("-e", ".", *TEST, *ALL)
+    session.install("-e", ".", *TEST, *ALL, "ml_dtypes")
     session.run("pytest", "--require-backend=numpy,torch,paddle", "tests/parity", *session.posargs)
 
 

@@ -16,6 +16,7 @@ from attrs import frozen
 from riboswitch.alphabet import Alphabet, as_list
 from riboswitch.architecture import Architecture
 from riboswitch.batch import TokenBatch, by_budget
+from riboswitch.conversion.write import save
 from riboswitch.cores import num_cores
 from riboswitch.errors import SequenceError, UsageError
 from riboswitch.interfaces import OUTPUTS, Array, Backbone, Backend, ModelEntry, Weights
@@ -169,8 +170,6 @@ class Model:
         Warns:
             RiboswitchWarning: Something does not survive; it is named.
         """
-        from riboswitch.conversion.write import save
-
         weights = self.backbone.canonical()
         dtypes = dict.fromkeys(weights, self.dtype)
         save(self.entry, LazyWeights(weights, weights.__getitem__, dtypes), Path(path), layout)

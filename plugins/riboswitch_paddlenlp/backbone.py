@@ -19,8 +19,8 @@ from riboswitch.batch import TokenBatch, run_sorted
 from riboswitch.conversion.inverse import plain_tensors
 from riboswitch.errors import BackendError
 from riboswitch.interfaces import Array, Checkpoint, Weights
+from riboswitch.layouts import checkpoint_weights
 from riboswitch.registry import registry
-from riboswitch.weights import checkpoint_weights
 from riboswitch_paddlenlp.runtime import Threads, Turns, on_device
 
 Tensor: TypeAlias = Any

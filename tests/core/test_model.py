@@ -19,7 +19,7 @@ from riboswitch import (
     models,
 )
 from riboswitch.limits import max_residues
-from riboswitch.loading import identify
+from riboswitch.opening import identify
 from riboswitch.registry import registry
 
 SMALL = {"num_layers": 2, "hidden_size": 24, "num_heads": 4, "feed_forward_size": 20}

@@ -75,7 +75,7 @@ def test_no_number_is_read_for_a_backend_that_refuses(announce, fixtures, monkey
     announce(learned_only)
     path = fixtures / "rinalmo" / "rinalmo_tiny_pretrained.pt"
     read = []
-    monkeypatch.setattr("riboswitch.weights._apply", lambda rule, tensor: read.append(rule.file))
+    monkeypatch.setattr("riboswitch.layouts._apply", lambda rule, tensor: read.append(rule.file))
     with pytest.raises(BackendError, match="its positions are learned"):
         load("rinalmo-giga", backend="partial", weights=path, architecture={"num_heads": 20})
     assert read == []

@@ -8,7 +8,8 @@ from attrs import evolve, frozen
 
 from riboswitch import Architecture, CheckpointError
 from riboswitch.interfaces import Checkpoint, Description, Layout, Rule
-from riboswitch.weights import checkpoint_weights, random_weights, recognise
+from riboswitch.layouts import checkpoint_weights, recognise
+from riboswitch.weights import random_weights
 
 ARCHITECTURE = Architecture(
     vocab_size=9,

@@ -10,8 +10,8 @@ import pytest
 from attrs import evolve, frozen
 
 from riboswitch import Model, TokenBatch, load
+from riboswitch.layouts import checkpoint_weights, recognise
 from riboswitch.registry import registry
-from riboswitch.weights import checkpoint_weights, recognise
 
 CASES = {
     "rnafm": ("rnafm", "RNA-FM_pretrained.pth"),

@@ -56,7 +56,7 @@ def load_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
             raise UsageError(
                 "Which model?\nGive --model (see `riboswitch models`), or --weights PATH."
             )
-        from riboswitch.loading import identify
+        from riboswitch.opening import identify
 
         name = identify(arguments.weights)
     return {

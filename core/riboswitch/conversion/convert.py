@@ -12,8 +12,9 @@ from attrs import frozen
 from riboswitch.conversion.plan import make_plan
 from riboswitch.conversion.verify import Difference, verify_files
 from riboswitch.conversion.write import warn_of_losses, written
-from riboswitch.loading import open_model
-from riboswitch.weights import left_behind, weights_hash
+from riboswitch.layouts import left_behind
+from riboswitch.opening import open_model
+from riboswitch.weights import weights_hash
 
 
 @frozen(kw_only=True)

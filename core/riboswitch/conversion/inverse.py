@@ -10,7 +10,7 @@ from attrs import field, frozen
 from riboswitch.architecture import Architecture
 from riboswitch.errors import CheckpointError
 from riboswitch.interfaces import Array, Checkpoint, Form, Layout, Rule, Tensor, Weights
-from riboswitch.weights import expand
+from riboswitch.layouts import expand
 
 
 @frozen(eq=False)

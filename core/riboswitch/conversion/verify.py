@@ -9,8 +9,8 @@ from riboswitch.conversion.plan import Plan
 from riboswitch.conversion.write import ReadBack
 from riboswitch.errors import CheckpointError
 from riboswitch.interfaces import Array, ModelEntry, Weights
-from riboswitch.loading import Opened
 from riboswitch.model import Model
+from riboswitch.opening import Opened
 from riboswitch.registry import registry
 
 SEQUENCES = (

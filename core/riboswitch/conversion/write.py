@@ -14,9 +14,10 @@ from riboswitch.conversion.plan import Plan, make_plan
 from riboswitch.errors import CheckpointError, RiboswitchWarning, UsageError
 from riboswitch.files import replacing
 from riboswitch.interfaces import ModelEntry
-from riboswitch.loading import nearest
+from riboswitch.layouts import checkpoint_weights, recognise
+from riboswitch.opening import nearest
 from riboswitch.registry import registry
-from riboswitch.weights import LazyWeights, checkpoint_weights, recognise
+from riboswitch.weights import LazyWeights
 
 UNSAID = ("num_heads",)
 """What a layout may leave out: it must be said again when the file is loaded."""

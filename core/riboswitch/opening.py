@@ -1,0 +1,137 @@
+"""Open a checkpoint: whose it is, in which layout, and its canonical weights, unread."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve, frozen
+
+from riboswitch.alphabet import Alphabet
+from riboswitch.architecture import Architecture
+from riboswitch.errors import CheckpointError, RiboswitchWarning, UsageError
+from riboswitch.interfaces import Checkpoint, Description, Layout, ModelEntry
+from riboswitch.layouts import checkpoint_weights, recognise
+from riboswitch.registry import registry
+from riboswitch.weights import LazyWeights
+
+
+@frozen(eq=False)
+class Opened:
+    """A checkpoint that has been recognised.
+
+    Attributes:
+        entry: The model, with this checkpoint's architecture, alphabet and licence.
+        layout: Whose table maps it.
+        checkpoint: With plain names.
+        weights: Canonical ones, read when asked for.
+    """
+
+    entry: ModelEntry
+    layout: Layout
+    checkpoint: Checkpoint
+    weights: LazyWeights
+
+
+def identify(path: str | os.PathLike[str]) -> str:
+    """Return the name of the model that a checkpoint holds.
+
+    That is the registered one of its family and size, else the first one of its family.
+    """
+    checkpoint = registry().open_checkpoint(Path(path))
+    return nearest(path, recognise(checkpoint, registry().layouts)[2]).name
+
+
+def open_model(
+    path: str | os.PathLike[str],
+    name: str | None = None,
+    architecture: Mapping[str, Any] | None = None,
+) -> Opened:
+    """Open a checkpoint in any layout, reading no numbers.
+
+    Args:
+        path: A file or folder.
+        name: The model that it must hold; None for the one that it holds.
+        architecture: Values that override what it says.
+
+    Raises:
+        CheckpointError: It is no checkpoint, is damaged, or does not fit.
+        UsageError: There is no such model.
+    """
+    reg, overrides = registry(), architecture or {}
+    found = recognise(reg.open_checkpoint(Path(path)), reg.layouts)
+    entry = nearest(path, found[2]) if name is None else reg.model(name)
+    return _checkpoint(entry, Path(path), found, overrides)
+
+
+def nearest(path: str | os.PathLike[str], found: Description) -> ModelEntry:
+    """Return the registered model that a checkpoint names, or of its family and size.
+
+    Else it is the first one of its family.
+
+    Raises:
+        CheckpointError: No model of the family is registered.
+    """
+    relatives = [e for e in registry().models.values() if e.family == found.family]
+    if not relatives:
+        raise CheckpointError(f"{path}: no registered model is of the family {found.family!r}.")
+    named = [entry for entry in relatives if entry.name == found.model]
+    sized = [entry for entry in relatives if _same_size(entry, found)]
+    return [*named, *sized, *relatives][0]
+
+
+def _checkpoint(
+    entry: ModelEntry,
+    path: Path,
+    recognised: tuple[Layout, Checkpoint, Description],
+    overrides: Mapping[str, Any],
+) -> Opened:
+    layout, checkpoint, found = recognised
+    if found.family != entry.family:
+        raise CheckpointError(
+            f"{path} holds a model of the family {found.family!r}; {entry.name!r} is of "
+            f"{entry.family!r}.\nLoad it under the name of its own family."
+        )
+    try:
+        architecture = entry.architecture.evolve({**found.changes, **overrides})
+    except UsageError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    _warn_of_heads(path, found, overrides, architecture.num_heads)
+    weights = checkpoint_weights(checkpoint, layout, architecture)
+    alphabet = found.alphabet or entry.alphabet
+    if problem := misfit(architecture, alphabet):
+        raise CheckpointError(f"{path}: {problem}")
+    licence = found.licence or entry.licence
+    entry = evolve(entry, architecture=architecture, alphabet=alphabet, licence=licence)
+    return Opened(entry, layout, checkpoint, weights)
+
+
+def misfit(architecture: Architecture, alphabet: Alphabet) -> str | None:
+    """Say what is wrong when an alphabet and an embedding have not the same size."""
+    if len(alphabet) != architecture.vocab_size:
+        return f"{architecture.vocab_size} embeddings for an alphabet of {len(alphabet)} tokens."
+    return None
+
+
+def _same_size(entry: ModelEntry, found: Description) -> bool:
+    sizes = ("hidden_size", "num_layers")
+    return all(found.changes.get(s) == getattr(entry.architecture, s) for s in sizes)
+
+
+def _warn_of_heads(
+    path: Path, found: Description, overrides: Mapping[str, Any], heads: int
+) -> None:
+    """No shape tells the number of heads, and a wrong one gives wrong numbers without an error."""
+    if "num_heads" in {**found.changes, **overrides}:
+        return
+    relatives = [e for e in registry().models.values() if e.family == found.family]
+    if not any(_same_size(entry, found) for entry in relatives):
+        warnings.warn(
+            f"{path} does not say its number of attention heads; {heads} is assumed, as in the "
+            'released models.\nGive it when it is another: architecture={"num_heads": …}',
+            RiboswitchWarning,
+            stacklevel=5,
+        )
