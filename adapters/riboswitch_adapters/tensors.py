@@ -16,6 +16,7 @@ from riboswitch.errors import BackendError, UsageError
 from riboswitch.interfaces import Array
 from riboswitch.registry import registry
 from riboswitch_adapters.tensor_memory import (
+    LENDING,
     Framework,
     copied,
     dense,
@@ -156,7 +157,13 @@ def _handed_over(
     x: Any, owner: Framework, target: Framework, asked: str | None, copy: bool | None
 ) -> Any:
     """`x` in the other framework: on the CPU if that is where it goes, else where it is."""
-    x = dense(x, owner)
+    with LENDING:  # between looking whether Paddle has it and lending it, nobody else may
+        return _in_turn(dense(x, owner), owner, target, asked, copy)
+
+
+def _in_turn(
+    x: Any, owner: Framework, target: Framework, asked: str | None, copy: bool | None
+) -> Any:
     dtype, home = dtype_of(x), home_of(x)
     becomes, goes = _counterpart(dtype, owner, target), _destination(home, target, asked)
     why = obstacle(x, owner, target)

@@ -22,12 +22,15 @@ from riboswitch.errors import (
     CheckpointError,
     PluginWarning,
     RiboswitchError,
+    UnrecognisedError,
     UsageError,
 )
 from riboswitch.interfaces import Backend, BackendEntry, Checkpoint, Draft, Layout, ModelEntry
 
 T = TypeVar("T", BackendEntry, ModelEntry, Layout)
 DISABLE = "RIBOSWITCH_DISABLE_PLUGINS"
+BUGS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What a mistake in a plugin's table or function raises."""
 
 
 @define
@@ -130,13 +133,17 @@ class Registry:
             ) from error
 
     def open_checkpoint(self, path: Path) -> Checkpoint:
-        """Open a file or folder by the first plugin that can; else say what the first one says."""
+        """Open a file or folder by the first plugin that can.
+
+        Else say what the first one says that recognises it.
+        """
         refusal: RiboswitchError | None = None
         for plugin, function in self._calls("riboswitch_open_checkpoint"):
             try:
                 checkpoint = function(path=path)
             except RiboswitchError as error:
-                refusal = refusal or error
+                if refusal is None or isinstance(refusal, UnrecognisedError):
+                    refusal = error
                 continue
             except Exception as error:
                 self._report(plugin, f"riboswitch_open_checkpoint: {type(error).__name__}: {error}")
@@ -152,9 +159,15 @@ class Registry:
 
     def write_checkpoint(self, path: Path, draft: Draft) -> None:
         """Write a file of tensors by the first plugin that writes such containers."""
-        for _, function in self._calls("riboswitch_write_checkpoint"):
-            if function(path=path, draft=draft):
-                return
+        for plugin, function in self._calls("riboswitch_write_checkpoint"):
+            try:
+                if function(path=path, draft=draft):
+                    return
+            except BUGS as error:
+                raise CheckpointError(
+                    f"The plugin {plugin!r} fails to write: {type(error).__name__}: {error}\n"
+                    "Update or uninstall it."
+                ) from error
         raise CheckpointError(
             f"No installed plugin writes the container {draft.container!r}.\n"
             "See `riboswitch plugins` for what is installed."
@@ -198,7 +211,8 @@ class Registry:
         return state
 
     def _report(self, plugin: str, message: str) -> None:
-        state = next(s for s in self.plugins if s.name == plugin)
+        known = (state for state in self.plugins if state.name == plugin)
+        state = next(known, PluginState(plugin, "?", "?"))
         state.state = message
         _warn(state)
 
