@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -128,8 +129,15 @@ def _tensor_class(name: str) -> type | tuple[()]:
 
 def _start(name: Framework) -> None:
     """Import a framework that is not in use yet, in the way of its backend."""
+    if sys.modules.get(name) is not None:
+        import_module(name)  # another thread may be in the middle of it: this waits
     if name != "numpy" and not _tensor_class(name):
         registry().backend(name)
+    if name == "paddle" and not sys.modules[name].in_dynamic_mode():
+        raise UsageError(
+            "Paddle is in static mode in this thread; so is every thread but the one that imported "
+            "it, if that was not the main one.\nCall paddle.disable_static() in this thread first."
+        )
     if name == "paddle" and not hasattr(_tensor_class(name), "__dlpack__"):
         raise BackendError(
             "This Paddle is older than 3.0 and loses the strides of tensors that it exchanges.\n"

@@ -112,7 +112,8 @@ def _checkpoint(
     if problem := misfit(architecture, alphabet):
         raise CheckpointError(f"{path}: {problem}")
     if checkpoint.seal is not None:
-        said = entry.architecture.evolve(found.changes)
+        heads = {"num_heads": architecture.num_heads}  # as told, where the file does not tell
+        said = entry.architecture.evolve({**heads, **found.changes})
         _check_seal(path, checkpoint.seal, seal(said, alphabet))
     licence = found.licence or entry.licence
     entry = evolve(entry, architecture=architecture, alphabet=alphabet, licence=licence)
@@ -123,7 +124,8 @@ def _check_seal(path: Path, written: str, said: str) -> None:
     if written != said:
         raise CheckpointError(
             f"{path}: its tensors were written for another architecture or vocabulary than the "
-            "files beside them tell.\nOne of them is damaged or another model's: convert it again."
+            "files beside them tell.\nOne of them is damaged or another model's: convert it again. "
+            'Or architecture={"num_heads": …} is wrong.'
         )
 
 

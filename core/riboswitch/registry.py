@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from functools import cache, cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from threading import RLock
 from typing import Any, TypeVar
 
 import pluggy
@@ -51,6 +52,7 @@ class Registry:
         self._points = points
         self.plugins: list[PluginState] = []
         self._started: dict[str, Backend] = {}
+        self._starting = RLock()
 
     @cached_property
     def manager(self) -> pluggy.PluginManager:
@@ -120,17 +122,10 @@ class Registry:
                 f"The backend {name!r} needs {', '.join(lacking)}, which is not installed.\n"
                 f"Install it: {entry.install}"
             )
-        if name in self._started:
-            return self._started[name]
-        try:
-            return self._started.setdefault(name, entry.load())
-        except RiboswitchError:
-            raise
-        except Exception as error:
-            raise BackendError(
-                f"The backend {name!r} fails to start: {type(error).__name__}: {error}\n"
-                f"Reinstall it: {entry.install}"
-            ) from error
+        with self._starting:  # two threads that start Paddle at once leave it broken
+            if name not in self._started:
+                self._started[name] = _start(entry)
+        return self._started[name]
 
     def open_checkpoint(self, path: Path) -> Checkpoint:
         """Open a file or folder by the first plugin that can.
@@ -215,6 +210,18 @@ class Registry:
         state = next(known, PluginState(plugin, "?", "?"))
         state.state = message
         _warn(state)
+
+
+def _start(entry: BackendEntry) -> Backend:
+    try:
+        return entry.load()
+    except RiboswitchError:
+        raise
+    except Exception as error:
+        raise BackendError(
+            f"The backend {entry.name!r} fails to start: {type(error).__name__}: {error}\n"
+            f"Reinstall it: {entry.install}"
+        ) from error
 
 
 def missing(entry: BackendEntry) -> list[str]:
