@@ -133,15 +133,15 @@ def _start(name: Framework) -> None:
         import_module(name)  # another thread may be in the middle of it: this waits
     if name != "numpy" and not _tensor_class(name):
         registry().backend(name)
-    if name == "paddle" and not sys.modules[name].in_dynamic_mode():
-        raise UsageError(
-            "Paddle is in static mode in this thread; so is every thread but the one that imported "
-            "it, if that was not the main one.\nCall paddle.disable_static() in this thread first."
-        )
     if name == "paddle" and not hasattr(_tensor_class(name), "__dlpack__"):
         raise BackendError(
             "This Paddle is older than 3.0 and loses the strides of tensors that it exchanges.\n"
             'Install a newer one: pip install "riboswitch[paddle]"'
+        )
+    if name == "paddle" and not sys.modules[name].in_dynamic_mode():
+        raise UsageError(
+            "Paddle is in static mode in this thread; so is every thread but the one that imported "
+            "it, if that was not the main one.\nCall paddle.disable_static() in this thread first."
         )
 
 
