@@ -118,7 +118,7 @@ class LazyTensor:
     def _finished(self, view: NDArray[Any]) -> NDArray[Any]:
         if self.dtype == "bfloat16":
             wide = view.astype(np.uint32)
-            return np.left_shift(wide, 16, out=wide).view(np.float32)
+            return np.left_shift(wide, np.uint32(16), out=wide).view(np.float32)
         if self.dtype == "bool":
             return self._booleans(view)
         if view.dtype.isnative and view.flags.aligned:
