@@ -24,7 +24,7 @@ BEGIN, END = "<!-- table: conversions -->\n", "<!-- end of table -->\n"
 
 
 def conversions() -> str:
-    """What is written of each family, by layout, and how many tokens are lost or made up."""
+    """What is written of each family, by layout, and how many tokens are lost or borrowed."""
     names = [layout.name for layout in registry().layouts.values() if layout.form]
     rows = [[title, *(_cell(entry, name) for name in names)] for title, entry in _sources(names)]
     lines = [["", *(f"`{name}`" for name in names)], ["---"] * (len(names) + 1), *rows]
@@ -70,7 +70,7 @@ def _cell(entry: ModelEntry, name: str) -> str:
     except CheckpointError:
         return "no"
     said = [f"{len(plan.lost_tokens)} tokens lost"] if plan.lost_tokens else []
-    said += [f"{len(plan.borrowed)} made up"] if plan.borrowed else []
+    said += [f"{len(plan.borrowed)} borrowed"] if plan.borrowed else []
     return ", ".join(said) or "**all**"
 
 

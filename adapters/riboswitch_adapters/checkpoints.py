@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from riboswitch.errors import CheckpointError
+from riboswitch.errors import CheckpointError, UnrecognisedError
 from riboswitch.interfaces import Checkpoint, Draft, Tensor
+from riboswitch_adapters.readers.crc import SEAL_KEY
 from riboswitch_adapters.readers.lazy import LazyTensor
 from riboswitch_adapters.readers.mapped import CURE, let_go
 from riboswitch_adapters.readers.torch_files import read_file
@@ -39,7 +40,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} does not exist.\nGive the path of a file or folder.")
     file = _weights_file(path) if path.is_dir() else path
     own = file.name in WEIGHTS and (file.parent / OWN).is_file()
-    container, tree, _ = read_file(file, keep=own)
+    container, tree, metadata = read_file(file, keep=own)
     state, arguments = _state(tree, file)
     folder = file.parent if file.name in WEIGHTS else None
     return Checkpoint(
@@ -48,6 +49,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         tensors=state,
         config={**arguments, **(_config(folder) if folder else {})},
         vocabulary=_vocabulary(folder, state) if folder else None,
+        seal=metadata.get(SEAL_KEY),
         release=_release(state),
     )
 
@@ -80,7 +82,7 @@ def _weights_file(folder: Path) -> Path:
             f"{folder} holds a checkpoint in several shards, which is not supported.\n"
             "Save it in one file."
         )
-    raise CheckpointError(f"{folder} holds no checkpoint.\nIt would be: {', '.join(WEIGHTS)}")
+    raise UnrecognisedError(f"{folder} holds no checkpoint.\nIt would be: {', '.join(WEIGHTS)}")
 
 
 def _state(tree: object, file: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:

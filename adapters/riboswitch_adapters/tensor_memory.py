@@ -6,6 +6,7 @@ The frameworks concerned are in use already; none is imported here.
 from __future__ import annotations
 
 import sys
+from threading import Lock
 from typing import Any, Literal
 from weakref import ref
 
@@ -16,6 +17,7 @@ from riboswitch.interfaces import Array
 
 Framework = Literal["numpy", "torch", "paddle"]
 
+LENDING = Lock()
 _LENT: dict[int, ref[Array]] = {}
 """What Paddle holds of others' memory on the CPU: arrays that live until it gives them back.
 

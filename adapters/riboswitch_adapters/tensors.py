@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -16,6 +17,7 @@ from riboswitch.errors import BackendError, UsageError
 from riboswitch.interfaces import Array
 from riboswitch.registry import registry
 from riboswitch_adapters.tensor_memory import (
+    LENDING,
     Framework,
     copied,
     dense,
@@ -127,12 +129,19 @@ def _tensor_class(name: str) -> type | tuple[()]:
 
 def _start(name: Framework) -> None:
     """Import a framework that is not in use yet, in the way of its backend."""
+    if sys.modules.get(name) is not None:
+        import_module(name)  # another thread may be in the middle of it: this waits
     if name != "numpy" and not _tensor_class(name):
         registry().backend(name)
     if name == "paddle" and not hasattr(_tensor_class(name), "__dlpack__"):
         raise BackendError(
             "This Paddle is older than 3.0 and loses the strides of tensors that it exchanges.\n"
             'Install a newer one: pip install "riboswitch[paddle]"'
+        )
+    if name == "paddle" and not sys.modules[name].in_dynamic_mode():
+        raise UsageError(
+            "Paddle is in static mode in this thread; so is every thread but the one that imported "
+            "it, if that was not the main one.\nCall paddle.disable_static() in this thread first."
         )
 
 
@@ -156,7 +165,13 @@ def _handed_over(
     x: Any, owner: Framework, target: Framework, asked: str | None, copy: bool | None
 ) -> Any:
     """`x` in the other framework: on the CPU if that is where it goes, else where it is."""
-    x = dense(x, owner)
+    with LENDING:  # between looking whether Paddle has it and lending it, nobody else may
+        return _in_turn(dense(x, owner), owner, target, asked, copy)
+
+
+def _in_turn(
+    x: Any, owner: Framework, target: Framework, asked: str | None, copy: bool | None
+) -> Any:
     dtype, home = dtype_of(x), home_of(x)
     becomes, goes = _counterpart(dtype, owner, target), _destination(home, target, asked)
     why = obstacle(x, owner, target)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from riboswitch.alphabet import Alphabet
     from riboswitch.architecture import Architecture
     from riboswitch.batch import TokenBatch
+    from riboswitch.conversion.convert import convert
     from riboswitch.errors import (
         BackendError,
         CheckpointError,

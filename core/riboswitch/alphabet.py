@@ -59,6 +59,12 @@ class Alphabet:
     types: tuple[str, ...] = field(default=(), converter=_strings)
 
     def __attrs_post_init__(self) -> None:
+        named = (self.cls, self.pad, self.eos, self.unk, self.mask, *self.tokens, *self.types)
+        named += () if self.ind is None else (self.ind,)
+        if not all(isinstance(t, str) and t.isprintable() for t in named):
+            raise UsageError("a token is no printable text.")
+        if type(self.k) is not int or type(self.stride) is not int:
+            raise UsageError("k and stride must be whole numbers.")
         if len(self.index) != len(self.tokens):
             twice = next(t for t, n in Counter(self.tokens).items() if n > 1)
             raise UsageError(f"the token {twice!r} stands twice in the vocabulary.")

@@ -5,6 +5,9 @@ A message says what was asked, what was found and, on its last line, the cure.
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 
 class RiboswitchError(Exception):
     """The root of all errors raised on purpose. `exit_code` is the command line's."""
@@ -36,14 +39,26 @@ class CheckpointError(RiboswitchError):
     """A file that is no checkpoint, is damaged, is hostile or does not fit the model."""
 
 
+class UnrecognisedError(CheckpointError):
+    """A file of a kind that is not known: another plugin may know it better."""
+
+
 class StoreError(RiboswitchError):
-    """Embeddings on disk that are missing, incomplete or damaged."""
+    """Files that cannot be written, or embeddings that are missing, incomplete or damaged."""
 
 
 class ResourceError(RiboswitchError):
     """Memory or disk that ran out."""
 
     exit_code = 5
+
+
+def warn(message: str) -> None:
+    """Give a `RiboswitchWarning` that points at the first caller outside of our packages."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("riboswitch"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, RiboswitchWarning, stacklevel=level)
 
 
 class RiboswitchWarning(UserWarning):

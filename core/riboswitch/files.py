@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
+import re
 import shutil
+import sys
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from riboswitch.errors import ResourceError, StoreError
+from riboswitch.errors import ResourceError, StoreError, UsageError
 
+_STALE = 3600.0  # seconds
+_HERE, _RENAME_EXCHANGE = -100, 2  # of Linux's fcntl.h and fs.h
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
@@ -53,7 +59,7 @@ def storage_errors(path: Path) -> Iterator[None]:
         if error.errno in _FULL:
             raise ResourceError(
                 f"{path} cannot be written: {error.strerror}\n"
-                "Free some space and give the same command again."
+                "Free some space, or look after the disk, and give the same command again."
             ) from error
         raise StoreError(f"{path} cannot be written: {error}") from error
 
@@ -69,31 +75,77 @@ def sync_folder(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, overwrite: bool, ours: Collection[str] = ()) -> Iterator[Path]:
     """Give a name beside `path` at which to make a file or folder; then it becomes `path`.
 
-    What was at `path` is replaced: a file in one step, a folder by moving it aside first. When
-    anything fails, `path` is as it was.
+    That is one step. When anything fails, `path` is as it was. A link is followed.
+
+    Args:
+        path: Where to.
+        overwrite: Whether what is there may be replaced.
+        ours: Names of the files in such a folder; none for a file.
+
+    Raises:
+        UsageError: Something is at `path`, then or at the end, that is not to be replaced.
     """
-    path = path.absolute()
+    path = path.resolve()
+    _must_be_free(path, overwrite=overwrite, ours=ours)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             _sync_tree(temporary)
-            _move(temporary, path)
-        except BaseException:
+            _must_be_free(path, overwrite=overwrite, ours=ours)
+            _move(temporary, path, overwrite=overwrite)
+        finally:
             _remove(temporary)
-            raise
         sync_folder(path.parent)
 
 
-def _move(temporary: Path, path: Path) -> None:
-    if not path.is_dir():
-        temporary.replace(path)
+def _must_be_free(path: Path, *, overwrite: bool, ours: Collection[str] = ()) -> None:
+    if not path.exists():
         return
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.old")
+    if not overwrite:
+        raise UsageError(
+            f"{path} is there already.\nGive another name, or overwrite=True (--overwrite)."
+        )
+    fits = path.is_dir() if ours else path.is_file()
+    if not fits:
+        kind = "folder" if ours else "file"
+        raise UsageError(f"{path} is no {kind}, and a {kind} is written.\nGive another name.")
+    if others := {p.name for p in path.iterdir()} - set(ours) if ours else set():
+        raise UsageError(
+            f"{path} also holds {min(others)!a}, which would be deleted.\nGive another name."
+        )
+
+
+def _move(temporary: Path, path: Path, *, overwrite: bool) -> None:
+    """Rename in one step; what was at `path` is then at `temporary`, or gone."""
+    if path.is_dir() and overwrite:
+        _exchange(temporary, path)
+    elif temporary.is_dir() or overwrite:
+        temporary.replace(path)  # onto a folder with anything in it this fails
+    else:
+        _link(temporary, path)
+
+
+def _link(temporary: Path, path: Path) -> None:
+    """Give a file its name unless it is taken, which a rename would not notice."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        _must_be_free(path, overwrite=False)
+    except OSError:  # a file system without links
+        temporary.replace(path)
+
+
+def _exchange(temporary: Path, path: Path) -> None:
+    """Exchange two folders: in one step where the system can, else in two."""
+    if _exchanged(temporary, path):
+        return
+    aside = temporary.with_suffix(".old")
     path.rename(aside)
     try:
         temporary.rename(path)
@@ -103,16 +155,39 @@ def _move(temporary: Path, path: Path) -> None:
     _remove(aside)
 
 
+def _exchanged(first: Path, second: Path) -> bool:
+    """Ask Linux's `renameat2` to exchange two names; False where it cannot."""
+    call = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    names = os.fsencode(first), os.fsencode(second)
+    return call is not None and call(_HERE, names[0], _HERE, names[1], _RENAME_EXCHANGE) == 0
+
+
 def _sync_tree(path: Path) -> None:
     for file in path.iterdir() if path.is_dir() else [path]:
-        with file.open("rb") as opened:
+        with file.open("rb+") as opened:  # only what can be written to can be flushed everywhere
             os.fsync(opened.fileno())
     if path.is_dir():
         sync_folder(path)
 
 
+def _remove_leftovers(path: Path) -> None:
+    """Remove what killed writes of the same name left, once it has been untouched for an hour."""
+    pattern = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{32}\.(tmp|old)")
+    for left in path.parent.iterdir():
+        if pattern.fullmatch(left.name) and _age(left) > _STALE:
+            _remove(left)
+
+
+def _age(path: Path) -> float:
+    """Seconds since anything in it was touched."""
+    with suppress(OSError):
+        files = [path, *path.iterdir()] if path.is_dir() else [path]
+        return time.time() - max(file.stat().st_mtime for file in files)
+    return 0.0
+
+
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         with suppress(OSError):

@@ -37,6 +37,9 @@ def riboswitch_layouts() -> Iterable[Layout]:  # type: ignore[empty-body]
 def riboswitch_open_checkpoint(path: Path) -> Checkpoint | None:
     """Open a file or folder, reading names and shapes only; None when it is of another kind.
 
+    Our own opener is asked first, and whoever opens it first has it. When all refuse, the first
+    error is shown that is no `UnrecognisedError`. The path may be a folder, or not be there.
+
     Raises:
         CheckpointError: It is of this kind, and damaged or hostile.
     """
@@ -46,6 +49,7 @@ def riboswitch_open_checkpoint(path: Path) -> Checkpoint | None:
 def riboswitch_write_checkpoint(path: Path, draft: Draft) -> bool | None:
     """Write a new file at `path` and return True; None when the container is another's.
 
-    Each tensor is to be read once, written and let go. The caller makes the write atomic:
-    `path` is a temporary name, and nothing need be cleaned up after an error.
+    `path` is always that of a file. Each tensor is to be read once, written and let go. The
+    caller makes the write atomic: `path` is a temporary name, and nothing need be cleaned up
+    after an error.
     """

@@ -58,7 +58,8 @@ class Backbone(Protocol):
     def canonical(self) -> Weights:
         """Return the canonical weights as they stand now, each made when asked for.
 
-        float64 where the encoder computes in float64, float32 elsewhere.
+        float64 where the encoder computes in float64, float32 elsewhere; read-only where they
+        share the encoder's memory.
         """
 
 
@@ -181,11 +182,13 @@ class Checkpoint:
 
     Attributes:
         path: The file or folder asked for.
-        container: How it is stored: `torch`, `paddle`, `safetensors`.
+        container: How it is stored: `torch`, `torch-legacy`, `paddle`, `safetensors`.
         tensors: By the file's own names.
         config: What the files say about the architecture.
         vocabulary: Tokens in the order of their ids, where a file lists them.
-        release: Lets the memory of what has been read go; it is read again when it is needed.
+        seal: What `Draft.seal` was when the file was written; None where nobody put one there.
+        release: Lets the memory of what has been read go. Arrays that were handed out stay
+            valid: their pages come back when they are used.
     """
 
     path: str
@@ -193,6 +196,7 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
     config: Mapping[str, Any] = field(factory=dict)
     vocabulary: tuple[str, ...] | None = None
+    seal: str | None = None
     release: Callable[[], None] = field(default=_nothing, repr=False)
 
 
@@ -206,7 +210,8 @@ class Rule:
         part: (k, n) for the k-th of n equal blocks of rows; None for all of it.
         transpose: Whether the file has [in, out].
         zero_row: A row that the model's own loader sets to zero.
-        shape: The file's shape, where it has other axes than the canonical one: (1,) for ().
+        shape: The file's shape, where it has other axes than the canonical one: (1,) for ();
+            not together with `part` or `transpose`.
     """
 
     canonical: str
@@ -223,7 +228,8 @@ class Description:
 
     Attributes:
         family: `ModelEntry.family`.
-        changes: Values that differ from the entry's architecture.
+        changes: All of the architecture that the file tells, at least `hidden_size` and
+            `num_layers`; what it does not say is taken from the registered model.
         alphabet: When it differs from the entry's.
         licence: Of these weights, when it differs from the entry's.
         model: `ModelEntry.name`, where the checkpoint says it.
@@ -244,10 +250,16 @@ class Form:
         container: As in `Checkpoint`: `torch`, `paddle`, `safetensors`.
         file: Name of the tensors' file in a folder; None where the layout is that one file.
         rename: From a plain name to the one in the file, the inverse of `Layout.plain`.
-        config: What stands beside the tensors in their file, for containers that can.
-        texts: The folder's other files, by name.
-        copies: Plain names of copies of a weight that the file has as well.
-        constants: Further tensors that the layout's own loader wants, by plain name.
+        config: What stands beside the tensors in their file; only the container `torch` can.
+        texts: The folder's other files, by name; only where there is a `file`.
+        copies: Plain names of copies of a weight that the file has as well: the first ones of
+            pairs in `Layout.copies`.
+        constants: Further tensors that the layout's own loader wants, by plain name; their
+            names must match `Layout.derived`, or they would not be read back.
+
+    Our own opener finds `file` when it is called `model.safetensors`, `model_state.pdparams` or
+    `pytorch_model.bin`, and reads `riboswitch.json`, `config.json` or `model_config.json` and a
+    `vocab.txt` beside it; for other names a plugin brings an opener of its own.
     """
 
     container: str
@@ -266,13 +278,17 @@ class Draft:
     Attributes:
         container: As in `Checkpoint`.
         tensors: By the file's own names, in the file's order, each read once; what stands
-            under two names may be stored once.
+            under two names may be stored once. Their dtypes are those of `Tensor.dtype`; a
+            container refuses those that it lacks with a `CheckpointError`.
         config: As in `Form`.
+        seal: A hash of the architecture and alphabet, for containers that can keep a text: so
+            the tensors notice when the files that describe them are damaged or another's.
     """
 
     container: str
     tensors: Mapping[str, Tensor]
     config: Mapping[str, Any] | None = None
+    seal: str | None = None
 
 
 def _itself(entry: ModelEntry) -> ModelEntry:
@@ -288,14 +304,17 @@ class Layout:
         plain: Strips what varies (a prefix) from a file's tensor name.
         describe: Recognises a checkpoint by its content; None when it is another layout's.
             Gets the checkpoint with plain names.
-        rules: All weights of an architecture.
+        rules: All weights of an architecture, in the order of the file; those that it lacks may
+            stand there too. When a file is written the checkpoint is a blank one, without
+            tensors and config.
         ignored: Regular expressions of plain names that hold weights of no encoder: heads.
         derived: Regular expressions of plain names that hold nothing of their own: copies of
             a weight, counters, the frequencies of rotary positions.
-        copies: Pairs of plain names that hold the same numbers in any file that has both; a
-            file in which they differ is another architecture's.
-        target: The model as this layout can hold it: with the layout's alphabet, without what
-            it has no place for. Raises `CheckpointError` for a family that it does not know.
+        copies: Pairs of plain names, copy and original, that hold the same numbers in any file
+            that has both; a file in which they differ is another architecture's.
+        target: The model as this layout can hold it: with the layout's alphabet (and then its
+            `vocab_size` and `mask_id`), without what it has no place for. Raises
+            `CheckpointError` for a family that it does not know.
         form: How it writes such a model; None for a layout that is only read.
     """
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 from attrs import evolve
 
 from riboswitch.architecture import Architecture
-from riboswitch.errors import CheckpointError
+from riboswitch.errors import CheckpointError, PluginWarning, RiboswitchError
 from riboswitch.interfaces import Array, Checkpoint, Description, Layout, Rule, Tensor
 from riboswitch.weights import LazyWeights, finite
 
@@ -28,18 +29,34 @@ def recognise(
     for layout in layouts.values():
         tensors, twins = _plain(checkpoint, layout)
         plain = evolve(checkpoint, tensors=tensors)
-        if description := layout.describe(plain):
+        if description := _described(layout, plain):
             if twins:
                 raise CheckpointError(
                     f"{checkpoint.path} has {twins[0]!r} and {twins[1]!r}, which are one weight.\n"
                     "It holds two models, or parts of them: save one."
                 )
             return layout, plain, description
-    shown = ", ".join(list(checkpoint.tensors)[:3]) or "none"
+    shown = _some(set(list(checkpoint.tensors)[:3])) or "none"
     raise CheckpointError(
         f"{checkpoint.path}: no known layout has these tensors: {shown}…\n"
         f"Known layouts: {', '.join(layouts)}"
     )
+
+
+def _described(layout: Layout, checkpoint: Checkpoint) -> Description | None:
+    """What a layout says; one whose recogniser is broken has nothing to say."""
+    try:
+        return layout.describe(checkpoint)
+    except RiboswitchError:
+        raise
+    except Exception as error:
+        warnings.warn(
+            f"the layout {layout.name!r} is left out: {type(error).__name__}: {error}\n"
+            "Update or uninstall the plugin that announces it.",
+            PluginWarning,
+            stacklevel=2,
+        )
+        return None
 
 
 def checkpoint_weights(
@@ -152,6 +169,7 @@ def _check_shape(checkpoint: Checkpoint, rule: Rule, shape: tuple[int, ...]) -> 
     expected = shape[::-1] if rule.transpose else shape
     if rule.part:
         expected = (expected[0] * rule.part[1], *expected[1:])
+    expected = rule.shape or expected
     if found != expected and not (np.prod(found) == np.prod(expected) == 1):
         raise CheckpointError(
             f"{checkpoint.path}: {rule.file} has the shape {found}, where the model has "
@@ -174,5 +192,5 @@ def _apply(rule: Rule, tensor: Tensor) -> Array:
 
 
 def _some(names: set[str] | frozenset[str]) -> str:
-    shown = sorted(names)[:3]
+    shown = [name if name.isprintable() else ascii(name) for name in sorted(names)[:3]]
     return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

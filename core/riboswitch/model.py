@@ -41,7 +41,8 @@ class Model:
         entry: What is registered of it, with this checkpoint's architecture and alphabet.
         backend: Where it runs.
         backbone: The encoder; `backbone.module` is the native module.
-        weights: The canonical weights, read when asked for.
+        weights: The canonical weights that it was made of, read when asked for; as they are
+            now, after training, `backbone.canonical()` has them.
         device: Where the backbone lives.
         dtype: What it computes in.
     """
@@ -156,12 +157,22 @@ class Model:
         plain = [(alphabet.to_rna(w), float(scores[alphabet.index[w]])) for w in words]
         return [Fill(w, p, sequence.replace("<mask>", w)) for w, p in plain]
 
-    def save(self, path: str | os.PathLike[str], layout: str = "riboswitch") -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        layout: str = "riboswitch",
+        *,
+        overwrite: bool = False,
+    ) -> None:
         """Write the weights as they stand now, trained or not, in a checkpoint layout.
 
+        They are written in the dtype that the model computes in: who loads a float32 checkpoint
+        as bfloat16 and saves it has rounded it.
+
         Args:
-            path: Where to; nothing may be there. A file or a folder, as the layout is.
+            path: Where to. A file or a folder, as the layout is; seen whole or not at all.
             layout: Which; `riboswitch` holds any model and loads fastest.
+            overwrite: Replace what is at `path`.
 
         Raises:
             UsageError: There is no such layout, or something is at `path` already.
@@ -172,7 +183,8 @@ class Model:
         """
         weights = self.backbone.canonical()
         dtypes = dict.fromkeys(weights, self.dtype)
-        save(self.entry, LazyWeights(weights, weights.__getitem__, dtypes), Path(path), layout)
+        now = LazyWeights(weights, weights.__getitem__, dtypes)
+        save(self.entry, now, Path(path), layout, overwrite=overwrite)
 
     def embed_exactly(
         self,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 from attrs import evolve, frozen
 
 from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
-from riboswitch.errors import CheckpointError, RiboswitchWarning, UsageError
+from riboswitch.errors import CheckpointError, UsageError, warn
 from riboswitch.interfaces import Checkpoint, Description, Layout, ModelEntry
 from riboswitch.layouts import checkpoint_weights, recognise
 from riboswitch.registry import registry
@@ -50,7 +52,7 @@ def open_model(
     name: str | None = None,
     architecture: Mapping[str, Any] | None = None,
 ) -> Opened:
-    """Open a checkpoint in any layout, reading no numbers.
+    """Open a checkpoint in any layout; of the numbers only copies of a weight are compared.
 
     Args:
         path: A file or folder.
@@ -99,14 +101,43 @@ def _checkpoint(
         architecture = entry.architecture.evolve({**found.changes, **overrides})
     except UsageError as error:
         raise CheckpointError(f"{path}: {error}") from error
+    if architecture.num_layers > len(checkpoint.tensors):
+        raise CheckpointError(
+            f"{path} speaks of {architecture.num_layers} layers and has "
+            f"{len(checkpoint.tensors)} tensors.\nIt is incomplete, or damaged."
+        )
     _warn_of_heads(path, found, overrides, architecture.num_heads)
     weights = checkpoint_weights(checkpoint, layout, architecture)
     alphabet = found.alphabet or entry.alphabet
     if problem := misfit(architecture, alphabet):
         raise CheckpointError(f"{path}: {problem}")
+    if checkpoint.seal is not None:
+        heads = {"num_heads": architecture.num_heads}  # as told, where the file does not tell
+        said = entry.architecture.evolve({**heads, **found.changes})
+        _check_seal(path, checkpoint.seal, seal(said, alphabet))
     licence = found.licence or entry.licence
     entry = evolve(entry, architecture=architecture, alphabet=alphabet, licence=licence)
     return Opened(entry, layout, checkpoint, weights)
+
+
+def _check_seal(path: Path, written: str, said: str) -> None:
+    if written != said:
+        raise CheckpointError(
+            f"{path}: its tensors were written for another architecture or vocabulary than the "
+            "files beside them tell.\nOne of them is damaged or another model's: convert it again. "
+            'Or architecture={"num_heads": …} is wrong.'
+        )
+
+
+def seal(architecture: Architecture, alphabet: Alphabet) -> str:
+    """A hash of all that an architecture and an alphabet say beside the defaults."""
+    said = {
+        field.name: value
+        for field in attrs.fields(type(architecture))
+        if (value := getattr(architecture, field.name)) != field.default
+    }
+    text = json.dumps([said, attrs.asdict(alphabet)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def misfit(architecture: Architecture, alphabet: Alphabet) -> str | None:
@@ -129,9 +160,7 @@ def _warn_of_heads(
         return
     relatives = [e for e in registry().models.values() if e.family == found.family]
     if not any(_same_size(entry, found) for entry in relatives):
-        warnings.warn(
+        warn(
             f"{path} does not say its number of attention heads; {heads} is assumed, as in the "
-            'released models.\nGive it when it is another: architecture={"num_heads": …}',
-            RiboswitchWarning,
-            stacklevel=5,
+            'released models.\nGive it when it is another: architecture={"num_heads": …}'
         )

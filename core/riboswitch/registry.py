@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from functools import cache, cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from threading import RLock
 from typing import Any, TypeVar
 
 import pluggy
@@ -22,12 +23,15 @@ from riboswitch.errors import (
     CheckpointError,
     PluginWarning,
     RiboswitchError,
+    UnrecognisedError,
     UsageError,
 )
 from riboswitch.interfaces import Backend, BackendEntry, Checkpoint, Draft, Layout, ModelEntry
 
 T = TypeVar("T", BackendEntry, ModelEntry, Layout)
 DISABLE = "RIBOSWITCH_DISABLE_PLUGINS"
+BUGS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What a mistake in a plugin's table or function raises."""
 
 
 @define
@@ -48,6 +52,7 @@ class Registry:
         self._points = points
         self.plugins: list[PluginState] = []
         self._started: dict[str, Backend] = {}
+        self._starting = RLock()
 
     @cached_property
     def manager(self) -> pluggy.PluginManager:
@@ -130,26 +135,23 @@ class Registry:
                 f"The backend {name!r} needs {', '.join(lacking)}, which is not installed.\n"
                 f"Install it: {entry.install}"
             )
-        if name in self._started:
-            return self._started[name]
-        try:
-            return self._started.setdefault(name, entry.load())
-        except RiboswitchError:
-            raise
-        except Exception as error:
-            raise BackendError(
-                f"The backend {name!r} fails to start: {type(error).__name__}: {error}\n"
-                f"Reinstall it: {entry.install}"
-            ) from error
+        with self._starting:  # two threads that start Paddle at once leave it broken
+            if name not in self._started:
+                self._started[name] = _start(entry)
+        return self._started[name]
 
     def open_checkpoint(self, path: Path) -> Checkpoint:
-        """Open a file or folder by the first plugin that can; else say what the first one says."""
+        """Open a file or folder by the first plugin that can.
+
+        Else say what the first one says that recognises it.
+        """
         refusal: RiboswitchError | None = None
         for plugin, function in self._calls("riboswitch_open_checkpoint"):
             try:
                 checkpoint = function(path=path)
             except RiboswitchError as error:
-                refusal = refusal or error
+                if refusal is None or isinstance(refusal, UnrecognisedError):
+                    refusal = error
                 continue
             except Exception as error:
                 self._report(plugin, f"riboswitch_open_checkpoint: {type(error).__name__}: {error}")
@@ -165,9 +167,15 @@ class Registry:
 
     def write_checkpoint(self, path: Path, draft: Draft) -> None:
         """Write a file of tensors by the first plugin that writes such containers."""
-        for _, function in self._calls("riboswitch_write_checkpoint"):
-            if function(path=path, draft=draft):
-                return
+        for plugin, function in self._calls("riboswitch_write_checkpoint"):
+            try:
+                if function(path=path, draft=draft):
+                    return
+            except BUGS as error:
+                raise CheckpointError(
+                    f"The plugin {plugin!r} fails to write: {type(error).__name__}: {error}\n"
+                    "Update or uninstall it."
+                ) from error
         raise CheckpointError(
             f"No installed plugin writes the container {draft.container!r}.\n"
             "See `riboswitch plugins` for what is installed."
@@ -211,9 +219,22 @@ class Registry:
         return state
 
     def _report(self, plugin: str, message: str) -> None:
-        state = next(s for s in self.plugins if s.name == plugin)
+        known = (state for state in self.plugins if state.name == plugin)
+        state = next(known, PluginState(plugin, "?", "?"))
         state.state = message
         _warn(state)
+
+
+def _start(entry: BackendEntry) -> Backend:
+    try:
+        return entry.load()
+    except RiboswitchError:
+        raise
+    except Exception as error:
+        raise BackendError(
+            f"The backend {entry.name!r} fails to start: {type(error).__name__}: {error}\n"
+            f"Reinstall it: {entry.install}"
+        ) from error
 
 
 def missing(entry: BackendEntry) -> list[str]:

@@ -70,6 +70,13 @@ def owned(array: Array, dtype: Any) -> Array:
     return np.array(array, dtype, order="C")
 
 
+def shown(array: Array) -> Array:
+    """A view that cannot be written to, of memory that stays somebody else's."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 def joined(arrays: Sequence[Array]) -> Array:
     """Join arrays by rows; without a copy where they follow one another in a mapped file."""
     first = arrays[0]

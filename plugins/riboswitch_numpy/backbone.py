@@ -10,7 +10,7 @@ import numpy as np
 from riboswitch.architecture import Architecture
 from riboswitch.batch import TokenBatch, run_sorted
 from riboswitch.interfaces import Array, Weights
-from riboswitch.weights import LazyWeights, joined, owned
+from riboswitch.weights import LazyWeights, joined, owned, shown
 from riboswitch_numpy import functions as fn
 
 SCORES = 1 << 20
@@ -50,10 +50,10 @@ class NumpyBackbone:
 
         def make(name: str) -> Array:
             if name in self.weights:
-                return self.weights[name]
+                return shown(self.weights[name])
             owner, part, kind = name.rsplit(".", 2)
             stacked = self.weights[f"{owner}.qkv.{kind}"]
-            return np.split(stacked, 3)[PARTS.index(part)]
+            return shown(np.split(stacked, 3)[PARTS.index(part)])
 
         return LazyWeights(self.architecture.parameter_shapes(), make)
 

@@ -13,6 +13,7 @@ from riboswitch.interfaces import Weights
 from riboswitch_paddle.runtime import (
     GEMM,
     Threads,
+    be_eager,
     environment,
     on_device,
     quiet_import,
@@ -58,6 +59,7 @@ class PaddleBackend:
     ) -> PaddleBackbone:
         """Make the layers, then give them each weight in turn."""
         device = _plain(device)
+        be_eager()
         if device != "cpu" and dtype == "float32":
             core.set_cublas_switch(False)  # else products are TF32's, of 10 bits
         with on_device(device):

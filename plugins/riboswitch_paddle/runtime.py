@@ -48,6 +48,17 @@ def wants_avx2_hint() -> bool:
     return "AuthenticAMD" in text and " avx2 " in text and " fma " in text
 
 
+def be_eager() -> None:
+    """Leave static mode, in which every thread is but the one that imported Paddle.
+
+    That is so when it was not the main one.
+    """
+    import paddle
+
+    if not paddle.in_dynamic_mode():
+        paddle.disable_static()
+
+
 @contextmanager
 def on_device(device: str) -> Iterator[None]:
     """Make a GPU the current one, as its kernels need; the CPU's do without.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from riboswitch.architecture import Architecture
 from riboswitch.batch import TokenBatch, run_sorted
 from riboswitch.interfaces import Array, Weights
-from riboswitch.weights import LazyWeights, joined
+from riboswitch.weights import LazyWeights, joined, shown
 from riboswitch_torch.attention import Packing
 from riboswitch_torch.layers import Embedding, Layer, LMHead, wide
 
@@ -92,7 +92,8 @@ class Encoder(nn.Module):
         def make(name: str) -> Array:
             source, parts = homes[name]
             tensor = self.get_parameter(source).detach()
-            return _array(tensor.chunk(len(parts))[parts.index(name)] if parts[1:] else tensor)
+            part = tensor.chunk(len(parts))[parts.index(name)] if parts[1:] else tensor
+            return shown(_array(part))
 
         return LazyWeights(self.architecture.parameter_shapes(), make)
 

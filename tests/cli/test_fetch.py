@@ -175,3 +175,22 @@ def test_embed_fetches_what_is_not_here(cli, server, folder, fixtures):
     assert filled.returncode == 0, filled.stderr
     assert "licence" not in filled.stderr
     assert len(server.downloads) == 1
+
+
+def test_what_is_wrong_is_said_before_anything_is_fetched(cli, server, tmp_path):
+    (tmp_path / "x.fasta").write_text(">a\nACG\n")
+    arguments = ["embed", tmp_path / "x.fasta", "-o", tmp_path / "x.emb", "--model", "mrnafm"]
+    done = cli(*arguments, "--layer", "99")
+    assert done.returncode == 2
+    assert "There is no layer 99" in done.stderr
+    assert server.sent == 0
+
+
+def test_a_dry_run_fetches_nothing(cli, server, tmp_path):
+    (tmp_path / "x.fasta").write_text(">a\nACGUACGU\n")
+    arguments = ["embed", tmp_path / "x.fasta", "-o", tmp_path / "x.emb"]
+    done = cli(*arguments, "--model", "rinalmo-micro", "--backend", "numpy", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "released weights are not here" in done.stderr
+    assert "memory" in done.stdout
+    assert server.sent == 0

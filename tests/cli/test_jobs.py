@@ -367,7 +367,7 @@ def test_a_failing_write_is_exit_code_5_and_can_be_resumed(
         real(handle)
 
     monkeypatch.setattr(files.os, "fsync", failing)
-    with pytest.raises(riboswitch.ResourceError, match="goes on where it was"):
+    with pytest.raises(riboswitch.ResourceError, match="give the same command again"):
         embed_file(request(records, output))
     assert not list(output.rglob("*.tmp"))
     with pytest.raises(riboswitch.StoreError):

@@ -193,10 +193,71 @@ def test_a_folder_of_other_things_is_never_replaced(own, to, tmp_path) -> None:
     quiet(own, tmp_path / "new", to)
     (tmp_path / "new" / "thesis.tex").touch()
     (tmp_path / "file").touch()
-    for target in ("new", "file"):
-        with pytest.raises(UsageError, match="no checkpoint in the layout"):
-            quiet(own, tmp_path / target, to, overwrite=True)
+    with pytest.raises(UsageError, match=r"also holds 'thesis\.tex', which would be deleted"):
+        quiet(own, tmp_path / "new", to, overwrite=True)
+    with pytest.raises(UsageError, match="is no folder, and a folder is written"):
+        quiet(own, tmp_path / "file", to, overwrite=True)
+    with pytest.raises(UsageError, match="is no file, and a file is written"):
+        quiet(own, tmp_path / "new", "rnafm", overwrite=True)
     assert (tmp_path / "new" / "thesis.tex").exists()
+
+
+def test_a_pipe_is_never_replaced(own, tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="is no file, and a file is written"):
+        quiet(own, tmp_path / "pipe", "rnafm", overwrite=True)
+
+
+@pytest.mark.parametrize("to", ["riboswitch", "rnafm"])
+def test_what_appears_meanwhile_is_not_replaced(own, to, tmp_path, unfinished, monkeypatch) -> None:
+    from riboswitch.conversion.inverse import Derived
+
+    read, target = Derived.read, tmp_path / "new"
+
+    def appearing(self: Derived) -> np.ndarray:
+        if not target.exists() and to == "rnafm":
+            target.write_text("a thesis")
+        elif not target.exists():
+            target.mkdir()
+            (target / "thesis.tex").write_text("a thesis")
+        return read(self)
+
+    monkeypatch.setattr(Derived, "read", appearing)
+    with pytest.raises(UsageError, match="is there already"):
+        quiet(own, target, to)
+    assert (target if to == "rnafm" else target / "thesis.tex").read_text() == "a thesis"
+    assert not unfinished(tmp_path)
+
+
+def test_a_link_is_followed(own, tmp_path, unfinished) -> None:
+    quiet(own, tmp_path / "real", "riboswitch")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    before = (tmp_path / "real" / "model.safetensors").stat().st_ino
+    quiet(own, tmp_path / "link", "riboswitch", overwrite=True)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "model.safetensors").stat().st_ino != before
+    assert not unfinished(tmp_path)
+
+
+def test_old_leftovers_of_killed_writes_are_removed(own, tmp_path, unfinished) -> None:
+    old, young = (f".new.{digit * 32}.tmp" for digit in "01")
+    for name in (old, young, ".other.tmp", ".new.tmp"):
+        (tmp_path / name).mkdir()
+        if name != young:
+            os.utime(tmp_path / name, (0, 0))
+    quiet(own, tmp_path / "new", "riboswitch")
+    assert sorted(unfinished(tmp_path)) == sorted([young, ".new.tmp", ".other.tmp"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it takes two steps")
+def test_a_replaced_folder_is_never_absent(own, tmp_path) -> None:
+    quiet(own, tmp_path / "new", "riboswitch")
+    code = SLOW.replace('"riboswitch")', '"riboswitch", overwrite=True)').replace("0.02", "0")
+    command = [sys.executable, "-c", code, str(own), str(tmp_path / "new")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            assert (tmp_path / "new" / "riboswitch.json").exists()
+    assert process.returncode == 0
 
 
 def test_a_checkpoint_may_be_converted_onto_itself(own, bits) -> None:
@@ -215,6 +276,7 @@ def test_a_failing_rename_brings_the_old_one_back(own, tmp_path, unfinished, mon
             raise OSError(errno.EIO, "gone")
         return rename(self, target)
 
+    monkeypatch.setattr(files, "_exchanged", lambda first, second: False)
     monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises(ResourceError):
         convert(own, tmp_path / "new", "riboswitch", overwrite=True)
@@ -223,6 +285,9 @@ def test_a_failing_rename_brings_the_old_one_back(own, tmp_path, unfinished, mon
         "model.safetensors",
         "riboswitch.json",
     ]
+    assert not unfinished(tmp_path)
+    monkeypatch.setattr(files, "_exchanged", lambda first, second: False)
+    convert(own, tmp_path / "new", "riboswitch", overwrite=True)  # in two steps
     assert not unfinished(tmp_path)
 
 

@@ -35,7 +35,7 @@ def shape(checkpoint: Checkpoint, name: str, axes: int) -> tuple[int, ...]:
 
 def num_layers(names: Iterable[str], pattern: str) -> int:
     """Highest layer number in names that match, plus one."""
-    found = [int(m[1]) for n in names if (m := re.match(pattern, n))]
+    found = [int(m[1]) for n in names if (m := re.match(pattern, n)) and len(m[1]) < 8]
     return max(found, default=-1) + 1
 
 

@@ -73,7 +73,7 @@ def describe(checkpoint: Checkpoint) -> Description | None:
         family="mrnafm" if codon else str(family),
         changes=changes,
         alphabet=alphabet,
-        licence=licence if isinstance(licence, str) else LICENCE,
+        licence=licence if isinstance(licence, str) and licence.isprintable() else LICENCE,
     )
 
 

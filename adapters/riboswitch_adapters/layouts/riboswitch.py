@@ -28,7 +28,7 @@ def describe(checkpoint: Checkpoint) -> Description | None:
     config = checkpoint.config
     if config.get("layout") != "riboswitch":
         return None
-    if config.get("version") != VERSION:
+    if type(config.get("version")) is not int or config["version"] != VERSION:
         raise CheckpointError(
             f"{checkpoint.path} is of version {config.get('version')!r} of this layout.\n"
             "Update riboswitch: pip install -U riboswitch"
@@ -107,8 +107,8 @@ def _table(checkpoint: Checkpoint, key: str) -> Mapping[str, Any]:
 
 def _text(checkpoint: Checkpoint, key: str) -> str:
     found = checkpoint.config[key]
-    if not isinstance(found, str):
-        raise CheckpointError(f"{checkpoint.path}: {key} in {CONFIG} is no text.")
+    if not isinstance(found, str) or not found.isprintable():
+        raise CheckpointError(f"{checkpoint.path}: {key} in {CONFIG} is no printable text.")
     return found
 
 

@@ -19,12 +19,26 @@ def crc32(data: memoryview | bytes) -> int:
     return int(_crc32(data))
 
 
-def name_with_crc(name: str, crc: int) -> str:
+SEAL_KEY = "riboswitch.seal"
+"""In a safetensors file's metadata: `Draft.seal`."""
+
+
+def name_with_crc(name: str, crc: int, seal: str | None) -> str:
     """A parameter's name that says the CRC-32 of its numbers, for Paddle's table of names."""
-    return f"{name}#crc32={crc:08x}"
+    return f"{name}#crc32={crc:08x}" + (f"#seal={seal}" if seal else "")
+
+
+def seal_in_name(name: object) -> str | None:
+    """The seal that `name_with_crc` put there."""
+    found = re.search(r"#seal=([0-9a-f]{64})$", name) if isinstance(name, str) else None
+    return found[1] if found else None
 
 
 def crc_in_name(name: object) -> int | None:
     """What `name_with_crc` put there; None in names of others."""
-    found = re.search(r"#crc32=([0-9a-f]{8})$", name) if isinstance(name, str) else None
+    found = (
+        re.search(r"#crc32=([0-9a-f]{8})(#seal=[0-9a-f]{64})?$", name)
+        if isinstance(name, str)
+        else None
+    )
     return int(found[1], 16) if found else None

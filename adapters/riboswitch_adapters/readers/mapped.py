@@ -38,7 +38,7 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except CheckpointError as error:
-        raise CheckpointError(f"{name}: {error}") from error
+        raise type(error)(f"{name}: {error}") from error
     except OSError as error:
         found = f"{name}: cannot be read: {error.strerror or error}"
         raise refusal(found, "Give the path of a file that you may read.") from error

@@ -8,7 +8,8 @@ from typing import Any
 
 from attrs import define, field
 
-from riboswitch_adapters.readers.crc import crc_in_name
+from riboswitch.errors import UnrecognisedError
+from riboswitch_adapters.readers.crc import SEAL_KEY, crc_in_name, seal_in_name
 from riboswitch_adapters.readers.lazy import LazyTensor, Storage, itemsize
 from riboswitch_adapters.readers.mapped import map_file, reading, refusal
 from riboswitch_adapters.readers.pickle_machine import FindStorage
@@ -109,8 +110,8 @@ def _unknown(data: memoryview, claim: str) -> Exception:
     start = bytes(data[:64]).lstrip()
     for magic, found, cure in _HINTS:
         if start.startswith(magic):
-            return refusal(f"{claim}: {found}", cure)
-    return refusal(f"{claim}: it begins with {bytes(data[:8])!r}", _UNKNOWN)
+            return UnrecognisedError(f"{claim}: {found}\n{cure}")
+    return UnrecognisedError(f"{claim}: it begins with {bytes(data[:8])!r}\n{_UNKNOWN}")
 
 
 def _zipped(data: memoryview, where: str) -> tuple[object, dict[str, str]]:
@@ -222,7 +223,8 @@ def _paddle(data: memoryview, where: str) -> tuple[dict[str, Any], dict[str, str
     for name, parameter in names.items() if isinstance(names, dict) else ():
         if (crc := crc_in_name(parameter)) is not None and isinstance(found.get(name), LazyTensor):
             found[name].expect(crc)
-    return found, {}
+    seals = {seal_in_name(value) for value in names.values()} if isinstance(names, dict) else set()
+    return found, {SEAL_KEY: str(seals.pop())} if len(seals) == 1 and None not in seals else {}
 
 
 def _is_named(value: Any) -> bool:

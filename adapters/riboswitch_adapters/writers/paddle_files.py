@@ -17,7 +17,7 @@ _NAMES = "StructuredToParameterName@@"  # with it Paddle makes tensors of the ar
 def write_paddle(path: Path, draft: Draft) -> None:
     """Write `{name: array}`; bfloat16 as uint16, which is how Paddle keeps it.
 
-    The table of parameter names, which Paddle drops, says the CRC-32 of each array.
+    The table of parameter names, which Paddle drops, says the CRC-32 of each array, and the seal.
     """
     names = {}
     with path.open("wb") as file:
@@ -25,7 +25,7 @@ def write_paddle(path: Path, draft: Draft) -> None:
         stream.op(b"}(")
         for name, tensor in draft.tensors.items():
             stream.value(name)
-            names[name] = name_with_crc(name, _array(stream, tensor, name))
+            names[name] = name_with_crc(name, _array(stream, tensor, name), draft.seal)
         stream.value(_NAMES)
         stream.value(names)
         stream.op(b"u")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from riboswitch.interfaces import Draft
-from riboswitch_adapters.readers.crc import CRC_KEY, crc32
+from riboswitch_adapters.readers.crc import CRC_KEY, SEAL_KEY, crc32
 from riboswitch_adapters.readers.lazy import itemsize
 from riboswitch_adapters.readers.safetensors_files import DTYPES
 from riboswitch_adapters.writers.encoded import encoded
@@ -25,7 +25,7 @@ def write_safetensors(path: Path, draft: Draft) -> None:
     """Write the tensors in their order; the format's own names, no config.
 
     The metadata says `"format": "pt"`, which transformers asks for, and the CRC-32 of each
-    tensor, as eight hexadecimal digits in the file's order.
+    tensor, as eight hexadecimal digits in the file's order, and the seal.
     """
     blank = _header(draft, "0" * 8 * len(draft.tensors))
     with path.open("wb") as file:
@@ -45,7 +45,9 @@ def _write_all(file: BinaryIO, draft: Draft) -> str:
 
 
 def _header(draft: Draft, checks: str) -> bytes:
-    table: dict[str, Mapping[str, object]] = {"__metadata__": {"format": "pt", CRC_KEY: checks}}
+    seal = {SEAL_KEY: draft.seal} if draft.seal else {}
+    metadata = {"format": "pt", CRC_KEY: checks, **seal}
+    table: dict[str, Mapping[str, object]] = {"__metadata__": metadata}
     start = 0
     for name, tensor in draft.tensors.items():
         stop = start + math.prod(tensor.shape) * itemsize(tensor.dtype)

@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     for loss in report.lost:
         print(f"lost         {loss}")
     for old, new in by_donor(report.borrowed):
-        print(f"made of {old:<5}{' '.join(new)}")
+        print(f"borrowed     from {old}: {' '.join(new)}")
     if report.difference:
         found = report.difference
         logits = "" if found.logits is None else f", logits {found.logits:.2g}"

@@ -65,13 +65,14 @@ def add_parsers(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Embed, and say what was done."""
-    from attrs import asdict
+    from attrs import asdict, evolve
 
     from riboswitch.alphabet import unknown_message
-    from riboswitch.cli.fetch import obtain_first
+    from riboswitch.cli.fetch import not_here, obtain_first
     from riboswitch.jobs.embed import Request, check_output, embed_file
     from riboswitch.jobs.estimate import estimate
     from riboswitch.jobs.plan import CHUNK_RESIDUES
+    from riboswitch.limits import check_embed
 
     chunk = arguments.chunk_residues
     request = Request(
@@ -88,12 +89,21 @@ def run(arguments: argparse.Namespace) -> int:
         overwrite=arguments.overwrite,
     )
     check_output(request)
-    obtain_first(arguments, request.load["name"], quiet=arguments.quiet)
+    say = _Quiet() if arguments.quiet else _Say()
+    absent = not_here(arguments, request.load["name"])
+    if absent is not None:  # what is wrong is said before gigabytes come
+        has_prompt = request.prompt is not None
+        check_embed(
+            absent, pool=request.pool, layer=request.layer, window=request.window, prompt=has_prompt
+        )
     if arguments.dry_run:
+        if absent is not None:
+            say("the released weights are not here: random ones of their size are timed")
+            request = evolve(request, load={**request.load, "weights": "random"})
         found = estimate(request)
         print(json.dumps(asdict(found)) if arguments.json else found.text())
         return 3 if found.failed else 0
-    say = _Quiet() if arguments.quiet else _Say()
+    obtain_first(arguments, request.load["name"], quiet=arguments.quiet)
     with Bar(shown=not arguments.quiet) as bar:
         result = embed_file(request, bar)
     summary = summarise(result, request)

@@ -66,16 +66,25 @@ def obtain(entry: ModelEntry, *, force: bool = False, quiet: bool = False) -> Pa
         return fetch(entry, force=force, report=bar.show)
 
 
-def obtain_first(arguments: argparse.Namespace, name: str, *, quiet: bool = False) -> None:
-    """Fetch, before a command loads them, released weights that are not here."""
+def not_here(arguments: argparse.Namespace, name: str) -> ModelEntry | None:
+    """The model whose released weights a command wants, and which are not here.
+
+    Raises:
+        BackendError: The backend that is asked for cannot compute it.
+    """
     from riboswitch.registry import registry
     from riboswitch.released import is_here
 
     if arguments.weights != "released":
-        return
+        return None
     entry = registry().model(name)
-    registry().backend(arguments.backend, entry.architecture)  # said before gigabytes come
-    if not is_here(entry):
+    registry().backend(arguments.backend, entry.architecture)
+    return None if is_here(entry) else entry
+
+
+def obtain_first(arguments: argparse.Namespace, name: str, *, quiet: bool = False) -> None:
+    """Fetch, before a command loads them, released weights that are not here."""
+    if (entry := not_here(arguments, name)) is not None:
         obtain(entry, quiet=quiet)
 
 

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from riboswitch.conversion.plan import make_plan
 from riboswitch.conversion.verify import Difference, verify_files
-from riboswitch.conversion.write import warn_of_losses, written
+from riboswitch.conversion.write import ReadBack, warn_of_losses, write
 from riboswitch.layouts import left_behind
 from riboswitch.opening import open_model
 from riboswitch.weights import weights_hash
@@ -73,14 +73,18 @@ def convert(
         UsageError: There is no such layout, or something is at `dst` already.
         CheckpointError: The source is none, is damaged, or holds what the layout cannot.
         ResourceError: The disk is full.
+        StoreError: `dst` cannot be written.
     """
     opened = open_model(src, architecture=architecture)
     plan = make_plan(opened.entry, opened.weights, to)
     behind = left_behind(opened.checkpoint, opened.layout, opened.entry.architecture)
-    with written(plan, Path(dst), overwrite=overwrite) as back:
+
+    def check(back: ReadBack) -> tuple[tuple[str, ...], str, Difference | None]:
         difference = verify_files(opened, plan, back) if verify else None
-        digest = weights_hash(plan.weights)
-    lost = (*behind, *plan.losses, *back.losses)
+        return back.losses, weights_hash(plan.weights), difference
+
+    unsaid, digest, difference = write(plan, Path(dst), check, overwrite=overwrite)
+    lost = (*behind, *plan.losses, *unsaid)
     warn_of_losses(Path(dst), lost, plan.borrowed)
     return Report(
         source=os.fspath(src),

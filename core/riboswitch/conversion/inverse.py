@@ -11,6 +11,7 @@ from riboswitch.architecture import Architecture
 from riboswitch.errors import CheckpointError
 from riboswitch.interfaces import Array, Checkpoint, Form, Layout, Rule, Tensor, Weights
 from riboswitch.layouts import expand
+from riboswitch.weights import LazyWeights
 
 
 @frozen(eq=False)
@@ -27,11 +28,7 @@ class Derived:
 
 
 def file_tensors(
-    layout: Layout,
-    form: Form,
-    architecture: Architecture,
-    weights: Weights,
-    dtypes: Mapping[str, str],
+    layout: Layout, form: Form, architecture: Architecture, weights: LazyWeights
 ) -> dict[str, Tensor]:
     """Tensors of a layout's file by its own names, each read from canonical weights when read.
 
@@ -39,13 +36,12 @@ def file_tensors(
         layout: Whose table.
         form: How that layout writes this model.
         architecture: Of the weights.
-        weights: Canonical ones.
-        dtypes: Of each canonical weight in the file.
+        weights: Canonical ones; their dtypes are kept.
 
     Raises:
         CheckpointError: The layout has no place for a weight.
     """
-    found = plain_tensors(layout, architecture, weights, dtypes)
+    found = plain_tensors(layout, architecture, weights, weights.dtypes)
     originals = dict(layout.copies)
     found |= {copy: found[originals[copy]] for copy in form.copies if originals[copy] in found}
     found |= {name: _constant(array) for name, array in form.constants.items()}
@@ -66,6 +62,23 @@ def plain_tensors(
         raise CheckpointError(f"the layout {layout.name!r} has no place for {unruled[0]}.")
     groups = _groups(rules, shapes)
     return {name: _derived(group, shapes, weights, dtypes) for name, group in groups.items()}
+
+
+def mixed_dtypes(layout: Layout, architecture: Architecture, weights: LazyWeights) -> list[str]:
+    """Say which tensors of the file join weights of several dtypes, and so change some of them.
+
+    Raises:
+        CheckpointError: They have no dtype in common that holds them all.
+    """
+    groups = _groups(written_rules(layout, architecture), architecture.parameter_shapes())
+    found = []
+    for name, group in groups.items():
+        dtypes = sorted({weights.dtypes[rule.canonical] for rule in group})
+        if len(dtypes) > 1 and not all("float" in dtype for dtype in dtypes):
+            raise CheckpointError(f"{name} would join {' and '.join(dtypes)}.")
+        if len(dtypes) > 1:
+            found.append(f"the dtypes of {name}, which joins {' and '.join(dtypes)}")
+    return found
 
 
 def written_rules(layout: Layout, architecture: Architecture) -> dict[str, Rule]:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 from attrs import frozen
 
-from riboswitch.conversion.inverse import file_tensors, written_rules
+from riboswitch.conversion.inverse import file_tensors, mixed_dtypes, written_rules
 from riboswitch.conversion.vocabulary import Change, change, changed_weights
 from riboswitch.errors import CheckpointError
 from riboswitch.interfaces import Array, Draft, Form, Layout, ModelEntry, Weights
-from riboswitch.registry import registry
+from riboswitch.opening import seal
+from riboswitch.registry import BUGS, registry
 from riboswitch.weights import LazyWeights, finite
 
 
@@ -41,7 +42,7 @@ class Plan:
 
 
 def make_plan(entry: ModelEntry, weights: LazyWeights, to: str) -> Plan:
-    """Say how a layout writes a model; no number is read but the embedding's row of the mask.
+    """Say how a layout writes a model; of the numbers only the embedding is looked at.
 
     Raises:
         UsageError: There is no such layout.
@@ -54,23 +55,43 @@ def make_plan(entry: ModelEntry, weights: LazyWeights, to: str) -> Plan:
         held = layout.target(entry)
         new = change(entry.alphabet, held.alphabet)
         form = layout.form(held)
+        _check_form(form)
         rows = {r.canonical: r.zero_row for r in written_rules(layout, held.architecture).values()}
         moved = changed_weights(weights, new)
-        kept = _kept(held, moved, weights.dtypes, rows)
-        tensors = file_tensors(layout, form, held.architecture, kept, kept.dtypes)
+        kept = _kept(held, moved, rows)
+        tensors = file_tensors(layout, form, held.architecture, kept)
     except CheckpointError as error:
         raise CheckpointError(f"The layout {to!r} cannot hold {entry.name!r}: {error}") from error
-    draft = Draft(container=form.container, tensors=tensors, config=form.config)
-    losses = (*_dropped(held, weights), *_tokens(new), *_zeroed(moved, kept, rows))
+    except BUGS as error:
+        raise CheckpointError(
+            f"The layout {to!r} fails: {type(error).__name__}: {error}\n"
+            "Update or uninstall the plugin that announces it."
+        ) from error
+    draft = Draft(
+        container=form.container,
+        tensors=tensors,
+        config=form.config,
+        seal=seal(held.architecture, held.alphabet),
+    )
+    losses = (
+        *_dropped(held, weights),
+        *_tokens(new),
+        *_zeroed(moved, kept, rows),
+        *mixed_dtypes(layout, held.architecture, kept),
+    )
     lost, borrowed = (new.lost, new.borrowed) if new else ((), {})
     return Plan(layout, form, held, kept, draft, losses, lost, borrowed)
 
 
+def _check_form(form: Form) -> None:
+    if form.texts and form.file is None:
+        raise CheckpointError("its form has texts, but no name for the tensors' file.")
+    if form.config is not None and form.container != "torch":
+        raise CheckpointError(f"the container {form.container!r} has no place for a config.")
+
+
 def _kept(
-    held: ModelEntry,
-    weights: Weights,
-    dtypes: Mapping[str, str],
-    zero_rows: Mapping[str, int | None],
+    held: ModelEntry, weights: LazyWeights, zero_rows: Mapping[str, int | None]
 ) -> LazyWeights:
     """The weights that the new model has, without rows that its loader sets to zero."""
     names = held.architecture.parameter_shapes()
@@ -84,7 +105,7 @@ def _kept(
             array[row] = 0
         return array
 
-    return LazyWeights(names, make, {name: dtypes[name] for name in names})
+    return LazyWeights(names, make, {name: weights.dtypes[name] for name in names})
 
 
 def _dropped(held: ModelEntry, weights: Weights) -> list[str]:

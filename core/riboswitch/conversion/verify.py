@@ -44,7 +44,7 @@ def verify_files(opened: Opened, plan: Plan, back: ReadBack) -> Difference:
     """
     first = _compute(opened.entry, opened.weights)
     found = _difference(first, _compute(plan.entry, back.weights))
-    worst = max(found.representation, found.logits or 0.0)
+    worst = float(np.max([found.representation, found.logits or 0.0]))  # also of NaN
     if not worst <= TOLERANCE:
         raise CheckpointError(
             f"The result computes other numbers than its source: they differ by {worst:.2g}.\n"
@@ -69,14 +69,21 @@ def _compute(entry: ModelEntry, weights: Weights) -> _Computed:
     backend, architecture = registry().backend("numpy"), entry.architecture
     backbone = backend.build(architecture, weights, device="cpu", dtype="float32")
     model = Model(entry, backend, backbone, weights, "cpu", "float32")
-    size = entry.alphabet.k * ((architecture.max_tokens or 1024) - 2)
-    texts = [s[: min(size, len(s) - len(s) % entry.alphabet.k)] for s in SEQUENCES]
+    texts = [_fitting(sequence, entry) for sequence in SEQUENCES]
     outputs = ("representation", "logits") if architecture.lm_head else ("representation",)
     found = model.forward(texts, outputs)
     logits = np.concatenate(found.logits) if architecture.lm_head else np.empty((0, 0))
     words = entry.alphabet.words if logits.size else ()
     columns = {entry.alphabet.to_rna(w): logits[:, entry.alphabet.index[w]] for w in words}
     return _Computed(np.concatenate(found.representation), columns)
+
+
+def _fitting(sequence: str, entry: ModelEntry) -> str:
+    """As many whole words of a sequence as the model takes; one at least."""
+    alphabet, tokens = entry.alphabet, entry.architecture.max_tokens or len(sequence) + 2
+    most = (len(sequence) - alphabet.k) // alphabet.stride + 1
+    words = max(1, min(most, tokens - 2))
+    return sequence[: (words - 1) * alphabet.stride + alphabet.k]
 
 
 def _difference(first: _Computed, second: _Computed) -> Difference:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from riboswitch.alphabet import Alphabet
 from riboswitch.errors import CheckpointError
-from riboswitch.interfaces import Array, Weights
+from riboswitch.interfaces import Array
 from riboswitch.weights import LazyWeights
 
 _ROLES = ("cls", "pad", "eos", "unk", "mask", "ind")
@@ -55,7 +55,7 @@ def change(old: Alphabet, new: Alphabet) -> Change | None:
     )
 
 
-def changed_weights(weights: Weights, change: Change | None) -> Weights:
+def changed_weights(weights: LazyWeights, change: Change | None) -> LazyWeights:
     """Canonical weights with the rows of the new vocabulary."""
     if change is None:
         return weights
@@ -65,7 +65,7 @@ def changed_weights(weights: Weights, change: Change | None) -> Weights:
         array = weights[name]
         return array[rows] if name in _BY_TOKEN else array
 
-    return LazyWeights(dict.fromkeys(weights, ()), make)
+    return LazyWeights(weights, make, weights.dtypes)
 
 
 def _twin(token: str, old: Alphabet, new: Alphabet) -> str | None:

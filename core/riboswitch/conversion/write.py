@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
 from attrs import frozen
 
 from riboswitch.conversion.plan import Plan, make_plan
-from riboswitch.errors import CheckpointError, RiboswitchWarning, UsageError
+from riboswitch.errors import CheckpointError, warn
 from riboswitch.files import replacing
 from riboswitch.interfaces import ModelEntry
 from riboswitch.layouts import checkpoint_weights, recognise
@@ -23,70 +22,68 @@ UNSAID = ("num_heads",)
 """What a layout may leave out: it must be said again when the file is loaded."""
 
 
+T = TypeVar("T")
+
+
 @frozen(eq=False)
 class ReadBack:
     """What a new file says of itself.
 
     Attributes:
-        path: Where it lies for now.
         weights: Canonical ones, as they are in it.
         losses: What the layout does not say of the model, one sentence each.
     """
 
-    path: Path
     weights: LazyWeights
     losses: tuple[str, ...]
 
 
-def save(entry: ModelEntry, weights: LazyWeights, path: Path, to: str) -> None:
+def save(
+    entry: ModelEntry, weights: LazyWeights, path: Path, layout: str, *, overwrite: bool = False
+) -> None:
     """Write a model in a layout; what is lost is named in one warning.
 
     Raises:
         UsageError: There is no such layout, or something is at `path` already.
         CheckpointError: The layout cannot hold this model.
         ResourceError: The disk is full.
+        StoreError: `path` cannot be written.
     """
-    plan = make_plan(entry, weights, to)
-    with written(plan, path) as back:
-        losses = (*plan.losses, *back.losses)
-    warn_of_losses(path, losses, plan.borrowed)
+    plan = make_plan(entry, weights, layout)
+    losses = write(plan, path, lambda back: back.losses, overwrite=overwrite)
+    warn_of_losses(path, (*plan.losses, *losses), plan.borrowed)
 
 
-@contextmanager
-def written(plan: Plan, path: Path, *, overwrite: bool = False) -> Iterator[ReadBack]:
-    """Write beside `path` and read it back; when the block ends well, it becomes `path`."""
-    _must_be_free(plan, path, overwrite=overwrite)
-    with replacing(path) as temporary:
+def write(plan: Plan, path: Path, check: Callable[[ReadBack], T], *, overwrite: bool = False) -> T:
+    """Write beside `path`, read it back, and let it become `path`.
+
+    Args:
+        plan: What to write.
+        path: Where to; a file or folder, as the layout is.
+        check: Looks at what was read back; if it raises, nothing is at `path`.
+        overwrite: Whether what is there may be replaced.
+
+    Returns:
+        What `check` returns. Nothing may keep the file mapped that it was shown.
+    """
+    ours = {plan.form.file, *plan.form.texts} if plan.form.file else set()
+    with replacing(path, overwrite=overwrite, ours=ours) as temporary:
         _write(plan, temporary)
-        yield _read_back(plan, temporary)
+        return check(_read_back(plan, temporary))
 
 
 def warn_of_losses(path: Path, losses: tuple[str, ...], borrowed: Mapping[str, str]) -> None:
-    """Name what did not survive, and tokens that had to be made of others."""
+    """Name what did not survive, and tokens that had to borrow the numbers of others."""
     said = [f"not in it: {'; '.join(losses)}"] if losses else []
-    said += [f"with the numbers of {old}: {' '.join(new)}" for old, new in by_donor(borrowed)]
+    said += [f"borrowed from {old}: {' '.join(new)}" for old, new in by_donor(borrowed)]
     if said:
-        warnings.warn(f"{path}: {'. '.join(said)}", RiboswitchWarning, stacklevel=3)
+        warn(f"{path}: {'. '.join(said)}")
 
 
 def by_donor(borrowed: Mapping[str, str]) -> list[tuple[str, list[str]]]:
     """Old tokens, and the new ones that take their numbers."""
     donors = dict.fromkeys(borrowed.values())
     return [(old, [new for new, donor in borrowed.items() if donor == old]) for old in donors]
-
-
-def _must_be_free(plan: Plan, path: Path, *, overwrite: bool) -> None:
-    if not path.exists() and not path.is_symlink():
-        return
-    if not overwrite:
-        raise UsageError(f"{path} is there already.\nGive another name, or --overwrite.")
-    ours = {plan.form.file, *plan.form.texts}
-    folder = path.is_dir()
-    if folder != (plan.form.file is not None) or (
-        folder and not {p.name for p in path.iterdir()} <= ours
-    ):
-        raise UsageError(f"{path} is no checkpoint in the layout {plan.layout.name!r}.\n"
-                         "Remove it yourself, or give another name.")  # fmt: skip
 
 
 def _write(plan: Plan, path: Path) -> None:
@@ -96,7 +93,7 @@ def _write(plan: Plan, path: Path) -> None:
         return
     path.mkdir()
     for name, text in form.texts.items():
-        (path / name).write_text(text, "utf-8")
+        (path / name).write_bytes(text.encode())
     registry().write_checkpoint(path / form.file, plan.draft)
 
 
@@ -104,6 +101,10 @@ def _read_back(plan: Plan, path: Path) -> ReadBack:
     """Open a new file as a stranger would and compare what it says with what it should."""
     reg, held = registry(), plan.entry
     layout, checkpoint, found = recognise(reg.open_checkpoint(path), reg.layouts)
+    if layout.name != plan.layout.name:
+        raise _cannot(plan, f"it is recognised as the layout {layout.name!r}, which is asked first")
+    if found.family != held.family:
+        raise _cannot(plan, f"it would be taken for a model of the family {found.family!r}")
     unsaid = {n: getattr(held.architecture, n) for n in UNSAID if n not in found.changes}
     base = nearest(path, found)
     said = base.architecture.evolve({**found.changes, **unsaid})
@@ -113,12 +114,12 @@ def _read_back(plan: Plan, path: Path) -> ReadBack:
             raise _cannot(plan, f"its {name} would become {have!r} instead of {had!r}")
     if (found.alphabet or base.alphabet) != held.alphabet:
         raise _cannot(plan, "its alphabet would become another one")
-    if (layout.name, found.family) != (plan.layout.name, held.family):
-        raise _cannot(plan, f"it would be taken for {found.family} in {layout.name}")
     weights = checkpoint_weights(checkpoint, layout, held.architecture)
     assumed = {n: v for n, v in unsaid.items() if getattr(base.architecture, n) != v}
-    losses = tuple(f"{n} = {v}, to be given again when it is loaded" for n, v in assumed.items())
-    return ReadBack(path, weights, losses)
+    losses = [f"{n} = {v}, to be given again when it is loaded" for n, v in assumed.items()]
+    if (found.licence or base.licence) != held.licence:
+        losses.append(f"the licence, which is: {held.licence}")
+    return ReadBack(weights, tuple(losses))
 
 
 def _cannot(plan: Plan, problem: str) -> CheckpointError:
