@@ -103,9 +103,9 @@ def peers(session: nox.Session, peer: str) -> None:
     session.run("pytest", *args, env=needed)
 
 
-@nox.session(python=PYTHON)
+@nox.session(python=PYTHON, default=False)
 def examples(session: nox.Session) -> None:
-    """What `docs/examples` and "Write a backend" have, installed as a stranger's would be."""
+    """What `docs/examples` and "Write a backend" have, as a stranger's would be; takes minutes."""
     if PYTHON == "3.10":
         session.skip("JAX needs Python 3.11")
     package = "docs/examples/riboswitch-jax"
