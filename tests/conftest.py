@@ -1,13 +1,11 @@
-"""Backends as one fixture, `--require-backend`, and the one table of tolerance."""
+"""Backends as one fixture, and `--require-backend`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
-import numpy as np
 import pytest
 from attrs import evolve
 from hypothesis import settings
@@ -15,25 +13,11 @@ from hypothesis import settings
 from riboswitch import Architecture, Model, RiboswitchError
 from riboswitch.interfaces import Backbone
 from riboswitch.registry import missing, registry
+from riboswitch.testing import TOLERANCES, lively_weights
 from riboswitch.weights import LazyWeights
 
 BACKENDS = ("numpy", "torch", "paddle")
 LACKING = pytest.StashKey[str]()
-
-TOLERANCES: Mapping[tuple[str, str], float] = {
-    # (what is compared, dtype that it was computed in): largest absolute difference.
-    # `fixture`: outputs of the public implementations, stored in float64 (RiNALMo computed them
-    # in float64 throughout; RNA-FM's LayerNorm did not) or float32.
-    ("fixture", "float64"): 2e-7,
-    ("fixture rinalmo", "float64"): 1e-10,
-    ("fixture in float32", "float64"): 2e-6,
-    ("fixture", "float32"): 2e-5,
-    # The same sequence in another batch, on one backend.
-    ("batches", "float32"): 5e-6,
-    # One backend against NumPy in float64.
-    ("backends", "float32"): 1e-4,
-    ("backends", "float64"): 1e-9,
-}
 
 SMALL = {"num_layers": 2, "hidden_size": 48, "num_heads": 4, "feed_forward_size": 80}
 
@@ -99,7 +83,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def tolerance() -> Mapping[tuple[str, str], float]:
-    """`TOLERANCES`."""
+    """The one table, by what is compared and dtype."""
     return TOLERANCES
 
 
@@ -131,23 +115,6 @@ def small() -> Callable[..., Model]:
 def cores(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Pretend that the machine has so many cores."""
     return lambda count: monkeypatch.setattr("riboswitch.model.num_cores", lambda: count)
-
-
-def lively_weights(architecture: Architecture, seed: int = 0) -> LazyWeights:
-    shapes = architecture.parameter_shapes()
-
-    def make(name: str) -> Any:
-        shape = shapes[name]
-        noise = np.random.default_rng([seed, crc32(name.encode())]).standard_normal(shape)
-        if name.endswith("beta") or ("norm" in name and name.endswith("weight")):
-            drawn = 1 + 0.2 * noise
-        elif name.endswith("weight"):
-            drawn = noise / np.sqrt(shape[-1])
-        else:
-            drawn = noise * (0.2 if name.endswith("bias") else 0.15)
-        return np.asarray(drawn, np.float32)
-
-    return LazyWeights(shapes, make)
 
 
 def build_backbone(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache, cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -89,6 +89,19 @@ class Registry:
         """Installed backends that can compute an architecture, highest priority first."""
         here = {name: entry for name, entry in self.backends.items() if not missing(entry)}
         return [n for n, e in here.items() if architecture is None or not refusal(e, architecture)]
+
+    def announced(self, plugin: str) -> list[tuple[str, str]]:
+        """Kind (`backend`, `model`, `layout`) and name of all that one plugin brings."""
+        hooks: dict[str, Mapping[str, object]]
+        hooks = {"backend": self.backends, "model": self.models, "layout": self.layouts}
+        return [
+            (kind, entry.name)
+            for kind, entries in hooks.items()
+            for owner, function in self._calls(f"riboswitch_{kind}s")
+            if owner == plugin
+            for entry in function()
+            if entry.name in entries
+        ]
 
     def model(self, name: str) -> ModelEntry:
         """Return a model or raise `UsageError` with the nearest name."""
@@ -259,7 +272,7 @@ def registry() -> Registry:
     """The registry of this process: our own plugins first, then the others by name."""
     points = sorted(
         entry_points(group=hookspecs.PROJECT),
-        key=lambda p: (not p.value.startswith("riboswitch_"), p.name),
+        key=lambda p: (p.dist is None or p.dist.name != "riboswitch", p.name),
     )
     return Registry(points)
 

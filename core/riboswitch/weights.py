@@ -35,6 +35,9 @@ class LazyWeights(Mapping[str, Array]):
             raise KeyError(name)
         return self._make(name)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # the inherited one would read the array
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 

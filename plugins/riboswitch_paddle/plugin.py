@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from riboswitch.architecture import Architecture
 from riboswitch.hookspecs import impl
 from riboswitch.interfaces import Backend, BackendEntry
 
@@ -15,8 +16,16 @@ def riboswitch_backends() -> list[BackendEntry]:
         install='pip install "riboswitch[paddle]"',
         load=_load,
         priority=20,
+        refuses=refuses,
     )
     return [entry]
+
+
+def refuses(architecture: Architecture) -> str | None:
+    """Say what Paddle's LayerNorm does not take."""
+    if architecture.norm_eps > 1e-3:
+        return f"Paddle's LayerNorm takes an epsilon up to 0.001, not {architecture.norm_eps}"
+    return None
 
 
 def _load() -> Backend:

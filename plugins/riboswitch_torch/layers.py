@@ -126,7 +126,8 @@ class Embedding(nn.Module):
     def _drop_masks(x: Tensor, masked: Tensor, packing: Packing, expected: float) -> Tensor:
         lengths = packing.offsets.diff().long()
         total = functional.pad(masked.cumsum(0), (1, 0))[packing.offsets.long()].diff()
-        scale = (1 - expected) / (1 - total.to(wide(x)) / lengths).clamp_min(1e-6)  # all masks
+        kept = 1 - total.to(wide(x)) / lengths
+        scale = (1 - expected) / kept.masked_fill(kept.eq(0), 1)  # of masks alone nothing is kept
         x = x.masked_fill(masked[:, None], 0)
         return x * scale.to(x.dtype).repeat_interleave(lengths)[:, None]
 

@@ -11,6 +11,7 @@ from attrs import evolve
 
 from riboswitch.interfaces import ModelEntry
 from riboswitch.registry import registry
+from riboswitch.testing.lively import rounded_weights
 from riboswitch.weights import LazyWeights
 
 LAYOUTS = {  # by family: which ones can hold it
@@ -63,13 +64,11 @@ def entry() -> Callable[..., ModelEntry]:
 
 
 @pytest.fixture(scope="session")
-def draw(lively: Callable[..., LazyWeights]) -> Callable[..., LazyWeights]:
-    """Draw weights that a dtype can hold: draw(entry, dtype)."""
+def draw() -> Callable[..., LazyWeights]:
+    """Draw weights that a dtype can hold, kept so that a test can change them."""
 
     def weights(entry: ModelEntry, dtype: str) -> LazyWeights:
-        drawn = lively(entry.architecture)
-        names = entry.architecture.parameter_shapes()
-        made = {name: rounded(drawn[name], dtype) for name in names}
+        made = dict(rounded_weights(entry.architecture, dtype))
         return LazyWeights(made, made.__getitem__, dict.fromkeys(made, dtype))
 
     return weights
@@ -84,13 +83,6 @@ def shrunken(name: str, **changes: object) -> ModelEntry:
     found = registry().model(name)
     sizes = {"num_layers": 2, "hidden_size": 40, "num_heads": 4, "feed_forward_size": 50}
     return evolve(found, architecture=found.architecture.evolve({**sizes, **changes}))
-
-
-def rounded(array: np.ndarray, dtype: str) -> np.ndarray:
-    """Numbers that the dtype holds exactly, as they are handed around."""
-    if dtype == "bfloat16":
-        return (np.asarray(array, "f4").view("u4") & np.uint32(0xFFFF0000)).view("f4")
-    return np.asarray(array, dtype)
 
 
 def leftovers(folder: Path) -> list[str]:

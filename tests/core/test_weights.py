@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 from riboswitch import Architecture, CheckpointError
 from riboswitch.interfaces import Checkpoint, Description, Layout, Rule
 from riboswitch.layouts import checkpoint_weights, recognise
-from riboswitch.weights import random_weights
+from riboswitch.weights import LazyWeights, random_weights
 
 ARCHITECTURE = Architecture(
     vocab_size=9,
@@ -251,3 +251,10 @@ def test_random_weights_have_the_usual_scales():
             assert not wide[name].any()
         else:
             assert wide[name].any()
+
+
+def test_asking_for_a_name_reads_nothing():
+    weights = LazyWeights(["a"], lambda name: pytest.fail(f"{name} was read"))
+    assert "a" in weights
+    assert "b" not in weights
+    assert weights.get("b") is None

@@ -105,28 +105,6 @@ def test_any_architecture_agrees_with_numpy_in_float64(
         agree(found, expected, tolerance["backends", dtype])
 
 
-@settings(max_examples=15)
-@given(architecture=architectures(), sequences=batches)
-def test_the_last_hidden_state_is_the_representation(build, backend, architecture, sequences):
-    batch = TokenBatch.from_sequences(sequences)
-    names = ("hidden_states", "representation", "attentions")
-    found = build(backend, architecture).forward(batch, names)
-    for states, last, weights in zip(*(found[n] for n in names), strict=True):
-        assert len(states) == architecture.num_layers + 1
-        assert np.array_equal(states[-1], last)
-        np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
-
-
-def test_the_outputs_do_not_depend_on_which_are_asked_for(small, backend):
-    model = small("rnaernie", backend)
-    names = outputs_of(model.architecture)
-    together = model.forward(["ACGUACGU", "GG"], names)
-    for name in names:
-        alone = getattr(model.forward(["ACGUACGU", "GG"], (name,)), name)
-        for a, b in zip(alone, getattr(together, name), strict=True):
-            np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
-
-
 @pytest.mark.parametrize("name", ["rnafm", "rinalmo-micro", "rnaernie"])
 def test_random_weights_are_the_same_numbers_on_every_backend(backend, name, tolerance):
     options = {"weights": "random", "seed": 7, "architecture": SHRUNKEN}
@@ -137,29 +115,6 @@ def test_random_weights_are_the_same_numbers_on_every_backend(backend, name, tol
     pairs = zip(model.embed(SEQUENCES), judge.embed(SEQUENCES), strict=True)
     for found, expected in pairs:
         np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance["backends", "float32"])
-
-
-def test_building_a_model_leaves_its_weights_alone(backend, build, lively, small):
-    a = small("rinalmo-nano", "numpy").architecture
-    weights = {n: w.copy() for n, w in lively(a).items()}
-    backbone = registry().backend(backend).build(a, weights, device="cpu", dtype="float32")
-    backbone.forward(TokenBatch([0, 4, 5, 2], [0, 4]), outputs_of(a))
-    for name, array in lively(a).items():
-        assert np.array_equal(weights[name], array)
-
-
-def test_models_come_in_evaluation_mode_and_repeat_themselves(small, backend):
-    model = small("rnaernie", backend)
-    if backend != "numpy":
-        modules = getattr(model.backbone.module, "modules", None) or model.backbone.module.sublayers
-        assert not any(m.training for m in [model.backbone.module, *modules()])
-    names = outputs_of(model.architecture)
-    once, again = (model.forward(SEQUENCES, names) for _ in range(2))
-    for name in names:
-        pairs = zip(getattr(once, name), getattr(again, name), strict=True)
-        assert all(np.array_equal(a, b) for a, b in pairs)
-    pairs = zip(model.embed(SEQUENCES), model.embed(SEQUENCES), strict=True)
-    assert all(np.array_equal(a, b) for a, b in pairs)
 
 
 @pytest.mark.backend("torch")
@@ -287,12 +242,3 @@ def test_no_padding_is_computed(small, backend, spy_on, cores, name):
     a = model.architecture
     pairs = a.num_layers * a.num_heads * int((tokens.lengths**2).sum())
     assert pairs <= spy.scores < 1.02 * pairs
-
-
-def test_computing_in_half_precision_stays_near(small, backend):
-    have = registry().backend(backend).dtypes("cpu")
-    judge = small("rnafm", "numpy", "float64").embed(SEQUENCES[:1])[0]
-    for dtype in set(have) & {"bfloat16", "float16"}:
-        (found,) = small("rnafm", backend, dtype).embed(SEQUENCES[:1])
-        assert found.dtype == np.float32
-        assert np.abs(found - judge).mean() < {"bfloat16": 0.05, "float16": 0.01}[dtype]

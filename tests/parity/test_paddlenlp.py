@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -171,48 +170,6 @@ def close(found, expected, atol: float) -> None:
 
 
 @needs_it
-def test_neighbours_do_not_reach_any_output(model, tolerance):
-    sequences = [*mixed(20, 511), "AC<mask>GU", "<mask><mask>A"]
-    together = model.forward(sequences, OUTPUTS)
-    for i, sequence in enumerate(sequences):
-        alone = model.forward([sequence], OUTPUTS)
-        for name in OUTPUTS:
-            found = [getattr(together, name)[i]]
-            close(found, getattr(alone, name), tolerance["batches", "float32"])
-
-
-@needs_it
-def test_the_last_hidden_state_is_the_representation(model):
-    out = model.forward(["ACGU", "GG"], OUTPUTS)
-    for states, last, weights in zip(
-        out.hidden_states, out.representation, out.attentions, strict=True
-    ):
-        assert np.array_equal(states[-1], last)
-        np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
-
-
-@needs_it
-def test_the_outputs_do_not_depend_on_which_are_asked_for(model):
-    together = model.forward(["ACGUACGU", "GG"], OUTPUTS)
-    for name in OUTPUTS:
-        alone = model.forward(["ACGUACGU", "GG"], (name,))
-        close(getattr(alone, name), getattr(together, name), 1e-6)
-
-
-@needs_it
-def test_calls_with_and_without_attentions_run_beside_each_other(model):
-    tokens = model.alphabet.encode(mixed(8, 60))
-    wanted = [("attentions",), ("representation",)] * 20
-    expected = [model.backbone.forward(tokens, names) for names in wanted[:2]] * 20
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda names: model.backbone.forward(tokens, names), wanted))
-    for a, b in zip(found, expected, strict=True):
-        assert a.keys() == b.keys()
-        for name in a:
-            close(a[name], b[name], 1e-6)
-
-
-@needs_it
 def test_long_groups_are_computed_piece_by_piece(model, monkeypatch, tolerance):
     from riboswitch_paddlenlp import backbone
 
@@ -227,16 +184,6 @@ def test_long_groups_are_computed_piece_by_piece(model, monkeypatch, tolerance):
     assert sizes == [3, 3, 1]
     for name in OUTPUTS:
         close(getattr(found, name), getattr(expected, name), tolerance["batches", "float32"])
-
-
-@needs_it
-def test_the_bits_do_not_depend_on_the_number_of_cores(small, cores):
-    wide = small("rnaernie", NAME, num_layers=1, hidden_size=256, feed_forward_size=512)
-    found = set()
-    for count in (1, 2, 3):
-        cores(count)
-        found.add(b"".join(a.tobytes() for a in wide.embed_exactly(mixed(20, 400))))
-    assert len(found) == 1
 
 
 @needs_it
@@ -260,17 +207,6 @@ def test_the_module_is_theirs_and_in_evaluation_mode(small, head):
     module = small("rnaernie", NAME, lm_head=head).backbone.module
     assert type(module) is (ErnieForMaskedLM if head else ErnieModel)
     assert not any(layer.training for layer in [module, *module.sublayers()])
-
-
-@needs_it
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_its_weights_come_back(small, lively, dtype):
-    model = small("rnaernie", NAME, dtype, **TIGHT)
-    back, expected = model.backbone.canonical(), lively(model.architecture)
-    assert list(back) == list(expected)
-    for name, array in expected.items():
-        assert back[name].dtype == dtype
-        assert np.array_equal(back[name], array)
 
 
 @needs_it

@@ -47,24 +47,6 @@ def test_there_and_back(name, own, backend, fixtures, tmp_path) -> None:
     np.testing.assert_array_equal(outputs(again), outputs(model))
 
 
-def test_canonical_weights_of_every_architecture(backend, build, lively) -> None:
-    sizes = {"vocab_size": 30, "hidden_size": 24, "num_layers": 2, "num_heads": 4,
-             "feed_forward_size": 24}  # fmt: skip
-    for more in (
-        {"max_positions": 20, "token_types": 2, "pooler": True, "embedding_norm": True},
-        {"positions": "rotary", "activation": "swiglu", "tied": False, "attention_bias": False},
-        {"positions": "rotary", "lm_head": False, "final_norm": False, "norm": "post"},
-    ):
-        architecture = riboswitch.Architecture(**sizes, **more)
-        found = build(backend, architecture).canonical()
-        expected = lively(architecture)
-        assert list(found) == list(architecture.parameter_shapes())
-        for name, array in expected.items():
-            np.testing.assert_array_equal(found[name], array, err_msg=name)
-            assert found[name].shape == array.shape
-            assert found[name].dtype == np.float32
-
-
 def trained(model: riboswitch.Model) -> None:
     """Change one number of a parameter as an optimiser would, in place."""
     if model.backend.name == "numpy":

@@ -15,7 +15,7 @@ from riboswitch.cli import convert, embed, fetch, fill_mask, inventory
 from riboswitch.errors import ResourceError, RiboswitchError, RiboswitchWarning, UsageError
 
 _EPILOG = """exit codes:
-  0 all well, 2 wrong use, 3 some records failed, 4 unreadable input,
+  0 all well, 2 wrong use, 3 some records failed, 4 unreadable input or a broken contract,
   5 out of memory or disk, 130 interrupted"""
 
 

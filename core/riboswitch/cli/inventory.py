@@ -8,6 +8,7 @@ import platform
 from typing import TYPE_CHECKING, Any
 
 from riboswitch._version import __version__
+from riboswitch.cli import check
 from riboswitch.cli.options import add_command
 from riboswitch.errors import RiboswitchError
 
@@ -29,6 +30,8 @@ def add_parsers(commands: Any) -> None:
         )
         parser.add_argument("--json", action="store_true", help=_JSON)
         parser.set_defaults(run=run)
+        if run is plugins:
+            check.add_option(parser)
 
 
 def models(arguments: argparse.Namespace) -> int:
@@ -53,8 +56,11 @@ def models(arguments: argparse.Namespace) -> int:
 
 
 def plugins(arguments: argparse.Namespace) -> int:
-    """A line for each plugin."""
+    """A line for each plugin; with `--check`, a line for each test of a contract."""
     from riboswitch.registry import registry
+
+    if arguments.check is not None:
+        return check.run(arguments.check)
 
     reg = registry()
     reg.manager, reg.backends, reg.models, reg.layouts  # noqa: B018  # each may report a plugin

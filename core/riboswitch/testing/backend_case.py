@@ -1,0 +1,129 @@
+"""`BackendCase`: the facts of a backend, and how its tests build and compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, ClassVar
+
+import numpy as np
+from attrs import asdict, evolve
+
+from riboswitch.architecture import Architecture
+from riboswitch.batch import TokenBatch
+from riboswitch.interfaces import Array, Backbone, Backend, BackendEntry, Weights
+from riboswitch.model import Model
+from riboswitch.registry import refusal, registry
+from riboswitch.testing.contract import Contract
+from riboswitch.testing.lively import lively_weights
+from riboswitch.testing.shapes import CHANGES, outputs_of, shape
+from riboswitch.testing.tolerances import TOLERANCES
+
+HALF = ("bfloat16", "float16")
+Results = Mapping[str, Sequence[Array]]
+
+
+class BackendCase(Contract):
+    """What the tests of a backend share; see `BackendContract` for the facts."""
+
+    backend: ClassVar[str]
+    device: ClassVar[str] = "cpu"
+    sizes: ClassVar[Mapping[str, Any]] = {}
+    half_tolerance: ClassVar[Mapping[str, float]] = {}
+
+    @property
+    def entry(self) -> BackendEntry:
+        """As the plugin announces it."""
+        return registry().backends[self.backend]
+
+    @property
+    def started(self) -> Backend:
+        """The backend, its framework imported."""
+        return registry().backend(self.backend)
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """Those that it declares for the device."""
+        return self.started.dtypes(self.device)
+
+    def shapes(self) -> Iterator[tuple[str, Architecture]]:
+        """Names and architectures that it does not refuse."""
+        made = {name: shape(name, self.sizes) for name in CHANGES}
+        taken = {n: a for n, a in made.items() if not refusal(self.entry, a)}
+        assert taken, "it refuses every architecture; `sizes` may give it some that it takes"
+        yield from taken.items()
+
+    def build(
+        self, architecture: Architecture, dtype: str = "float32", weights: Weights | None = None
+    ) -> Backbone:
+        """Make a backbone, of lively weights unless others are given."""
+        weights = lively_weights(architecture) if weights is None else weights
+        return self.started.build(architecture, weights, device=self.device, dtype=dtype)
+
+    def run(self, backbone: Backbone, batch: TokenBatch, outputs: Sequence[str]) -> Results:
+        """Compute on one core: for the small batches of a test that is faster than two."""
+        with self.started.single_thread():
+            return backbone.forward(batch, outputs)
+
+    def model(self, architecture: Architecture) -> Model:
+        """Make a `Model` in float32, as if the first registered one had this architecture."""
+        entry = next(iter(registry().models.values()))
+        sizes = {"vocab_size": len(entry.alphabet), "mask_id": entry.alphabet.mask_id}
+        architecture = architecture.evolve(sizes)
+        weights = lively_weights(architecture)
+        backbone = self.build(architecture, weights=weights)
+        entry = evolve(entry, architecture=architecture)
+        return Model(entry, self.started, backbone, weights, self.device, "float32")
+
+    def near(self, found: Results, expected: Results, dtype: str, what: str) -> None:
+        """Compare with the judge, by the table."""
+        assert found.keys() == expected.keys(), what
+        for name in expected:
+            pairs = list(zip(found[name], expected[name], strict=True))
+            far = max(apart(a, b, dtype) for a, b in pairs)
+            most = TOLERANCES["backends", dtype]
+            most = self.half_tolerance.get(dtype, most) if dtype in HALF else most
+            assert far <= most, f"{what}: {name} in {dtype} is {far:.2g} off, more than {most:.2g}"
+
+
+def apart(found: Array, expected: Array, dtype: str) -> float:
+    """How far two arrays differ; infinite where a number is none.
+
+    The largest difference, and in half precision the mean one over the mean size.
+    """
+    assert found.shape == expected.shape
+    wide = found.astype(np.float64)
+    difference = np.abs(np.where(np.isfinite(wide), wide, np.inf) - expected)
+    if dtype in HALF:
+        return float(difference.mean() / max(1e-3, np.abs(expected).mean()))
+    return float(difference.max())
+
+
+def same(found: Results, expected: Results, atol: float, what: str) -> None:
+    """Compare two results of one backend; 0 asks for the same bits."""
+    assert found.keys() == expected.keys(), what
+    for name in expected:
+        for a, b in zip(found[name], expected[name], strict=True):
+            assert (a.shape, a.dtype) == (b.shape, b.dtype), f"{what}: {name}"
+            far = float(np.abs(a - b).max(initial=0)) if np.isfinite(a).all() else np.inf
+            assert far <= atol, f"{what}: {name} differs by {far:.2g}, more than {atol:.2g}"
+
+
+@cache
+def judged(architecture: Architecture, ids: bytes, offsets: tuple[int, ...]) -> Results:
+    """What NumPy computes in float64."""
+    batch = TokenBatch(np.frombuffer(ids, np.int32), offsets)
+    judge = registry().backend("numpy")
+    weights = lively_weights(architecture)
+    backbone = judge.build(architecture, weights, device="cpu", dtype="float64")
+    return backbone.forward(batch, outputs_of(architecture))
+
+
+def judge(architecture: Architecture, batch: TokenBatch) -> Results:
+    """What NumPy computes in float64 of lively weights, computed once for all backends."""
+    return judged(architecture, batch.ids.tobytes(), tuple(batch.offsets.tolist()))
+
+
+def described(architecture: Architecture) -> dict[str, Any]:
+    """All values of an architecture, as `load(…, architecture=…)` takes them."""
+    return asdict(architecture)

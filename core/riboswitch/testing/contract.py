@@ -1,0 +1,105 @@
+"""`Contract`: facts that a subclass states, and tests that it may not quietly drop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from inspect import get_annotations
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+
+F = TypeVar("F", bound=Callable[..., Any])
+_HOME = "riboswitch.testing."
+_REASON = "__riboswitch_reason__"
+
+
+def overrides(reason: str) -> Callable[[F], F]:
+    """Mark a method that replaces one of a contract, and say why it must.
+
+    Args:
+        reason: A sentence for who reads the tests.
+
+    Raises:
+        TypeError: There is no reason.
+    """
+    if not isinstance(reason, str) or not reason.strip():
+        raise TypeError('Give a reason: @overrides("what differs here, and why that is right")')
+
+    def mark(function: F) -> F:
+        setattr(function, _REASON, reason)
+        return function
+
+    return mark
+
+
+class Contract:
+    """What all contracts share.
+
+    A subclass states facts: class attributes that a contract lists under its own. What it
+    replaces otherwise needs `@overrides("reason")`; else defining it is a `TypeError`, and so a
+    failure to collect its tests.
+
+    Attributes:
+        exempt: Tests that are known to fail, by name or by `name[parameter]`, and the reason of
+            each. They run and are reported as expected failures; one that passes is a failure,
+            and so is the name of a test that does not exist.
+    """
+
+    exempt: ClassVar[Mapping[str, str]] = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not _shipped(cls):
+            _check_names(cls)
+            _check_exemptions(cls)
+
+    @pytest.fixture(autouse=True)
+    def _exempted(self, request: pytest.FixtureRequest) -> None:
+        """Expect the failures that `exempt` names."""
+        function = getattr(request.node, "originalname", request.node.name)
+        for name in {function, request.node.name} & self.exempt.keys():
+            mark = pytest.mark.xfail(reason=self.exempt[name], strict=True)
+            request.node.add_marker(mark)
+
+
+def facts_of(kind: type[Contract]) -> set[str]:
+    """Names of the facts that a subclass may state."""
+    return {n for base in kind.__mro__ if _shipped(base) for n in get_annotations(base)}
+
+
+def _shipped(kind: type) -> bool:
+    return f"{kind.__module__}.".startswith(_HOME)
+
+
+def _check_names(kind: type[Contract]) -> None:
+    """Each name of the contract is the contract's own, a fact, or replaced with a reason."""
+    facts, own = facts_of(kind), set(_own_names(kind))
+    for name in own - facts:
+        owner = next(base for base in kind.__mro__ if name in vars(base))
+        if not _shipped(owner) and not getattr(vars(owner)[name], _REASON, ""):
+            raise TypeError(
+                f"{owner.__name__}.{name} replaces a part of the contract without a reason.\n"
+                'Remove it, put the test into `exempt`, or mark it: @overrides("the reason")'
+            )
+    for name, value in vars(kind).items():
+        unknown = name not in facts | own and not name.startswith(("_", "test", "pytest"))
+        if unknown and not callable(value) and (near := get_close_matches(name, facts, 1)):
+            raise TypeError(f"{kind.__name__} states {name!r}; did you mean {near[0]!r}?")
+
+
+def _own_names(kind: type[Contract]) -> Iterator[str]:
+    for base in kind.__mro__:
+        if _shipped(base):
+            yield from (n for n in vars(base) if not n.startswith("__"))
+
+
+def _check_exemptions(kind: type[Contract]) -> None:
+    tests = [name for name in dir(kind) if name.startswith("test")]
+    for key, reason in kind.exempt.items():
+        name = key.partition("[")[0]
+        if name not in tests:
+            near = get_close_matches(name, tests, 1)
+            raise TypeError(f"{kind.__name__} exempts {name!r}, which is no test of it: {near}")
+        if not isinstance(reason, str) or not reason.strip():
+            raise TypeError(f"{kind.__name__} exempts {name!r} without a reason.")

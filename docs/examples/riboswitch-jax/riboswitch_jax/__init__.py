@@ -1,0 +1,1 @@
+"""A JAX backend: one pure function for any architecture."""
