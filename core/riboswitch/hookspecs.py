@@ -19,17 +19,17 @@ impl = pluggy.HookimplMarker(PROJECT)
 
 
 @spec
-def riboswitch_backends() -> Iterable[BackendEntry]:  # type: ignore[empty-body]
+def riboswitch_backends() -> Iterable[BackendEntry]:  # type: ignore[empty-body]  # a specification
     """Announce backends: encoders that interpret any architecture."""
 
 
 @spec
-def riboswitch_models() -> Iterable[ModelEntry]:  # type: ignore[empty-body]
+def riboswitch_models() -> Iterable[ModelEntry]:  # type: ignore[empty-body]  # a specification
     """Announce models: families as data."""
 
 
 @spec
-def riboswitch_layouts() -> Iterable[Layout]:  # type: ignore[empty-body]
+def riboswitch_layouts() -> Iterable[Layout]:  # type: ignore[empty-body]  # a specification
     """Announce checkpoint layouts: tables between a file's names and the canonical ones."""
 
 

@@ -16,11 +16,12 @@ from paddle.base.framework import EagerParamBase
 
 from riboswitch.architecture import Architecture
 from riboswitch.batch import TokenBatch, run_sorted
+from riboswitch.cores import Threads
 from riboswitch.interfaces import Array, Weights
 from riboswitch.weights import LazyWeights
 from riboswitch_paddle.attention import Packing, Tensor
 from riboswitch_paddle.layers import Embedding, Layer, LayerNorm, LMHead, linear
-from riboswitch_paddle.runtime import Threads, be_eager, on_device
+from riboswitch_paddle.runtime import on_device
 
 
 class Encoder(nn.Layer):
@@ -138,7 +139,6 @@ class PaddleBackbone:
 
     def _run(self, batch: TokenBatch, outputs: Sequence[str]) -> dict[str, Array | list[Array]]:
         self.threads.apply()
-        be_eager()
         with on_device(self.device), paddle.no_grad():  # the latter holds for this thread alone
             place = self.module.embedding.tokens.weight.place
             ids = paddle.to_tensor(batch.ids.astype(np.int64), place=place)

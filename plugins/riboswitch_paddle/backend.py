@@ -8,15 +8,14 @@ from contextlib import contextmanager, nullcontext
 import numpy as np
 
 from riboswitch.architecture import Architecture
-from riboswitch.cores import num_cores
+from riboswitch.cores import Threads, num_cores
 from riboswitch.interfaces import Weights
 from riboswitch_paddle.runtime import (
     GEMM,
-    Threads,
-    be_eager,
     environment,
     on_device,
     quiet_import,
+    use_cores,
     wants_avx2_hint,
 )
 
@@ -33,7 +32,7 @@ class PaddleBackend:
     name = "paddle"
 
     def __init__(self) -> None:
-        self.threads = Threads(num_cores())
+        self.threads = Threads(num_cores(), use_cores)
         _choose_products()
 
     @property
@@ -59,7 +58,7 @@ class PaddleBackend:
     ) -> PaddleBackbone:
         """Make the layers, then give them each weight in turn."""
         device = _plain(device)
-        be_eager()
+        self.threads.apply()
         if device != "cpu" and dtype == "float32":
             core.set_cublas_switch(False)  # else products are TF32's, of 10 bits
         with on_device(device):

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 
 GEMM = "MKL_DEBUG_CPU_TYPE"
 CPUS = Path("/proc/cpuinfo")
@@ -48,13 +47,17 @@ def wants_avx2_hint() -> bool:
     return "AuthenticAMD" in text and " avx2 " in text and " fma " in text
 
 
-def be_eager() -> None:
-    """Leave static mode, in which every thread is but the one that imported Paddle.
+def use_cores(cores: int) -> None:
+    """Tell Paddle how many cores a call may use, and that it is to compute at once.
 
-    That is so when it was not the main one.
+    OpenMP's number belongs to the calling thread and MKL's to the process, so each call of the
+    encoder tells it anew. Every thread but the one that imported Paddle is in static mode, when
+    that was not the main one.
     """
     import paddle
+    from paddle.base import core
 
+    core.set_num_threads(cores)
     if not paddle.in_dynamic_mode():
         paddle.disable_static()
 
@@ -78,34 +81,3 @@ def on_device(device: str) -> Iterator[None]:
     finally:
         if before != device:
             paddle.set_device(before)
-
-
-class Threads:
-    """How many cores one call of Paddle may use on the CPU.
-
-    OpenMP's setting belongs to the calling thread and MKL's to the process, so each call of
-    the encoder applies the number that holds at that moment.
-    """
-
-    def __init__(self, cores: int) -> None:
-        self.cores = cores
-        self._single = 0
-        self._lock = Lock()
-
-    def apply(self) -> None:
-        """Tell Paddle, for the calling thread."""
-        from paddle.base import core
-
-        with self._lock:
-            core.set_num_threads(1 if self._single else self.cores)
-
-    @contextmanager
-    def single(self) -> Iterator[None]:
-        """Allow one core for each call, until the last of those who ask for it has left."""
-        with self._lock:
-            self._single += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._single -= 1

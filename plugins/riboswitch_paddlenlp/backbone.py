@@ -17,11 +17,12 @@ from paddlenlp.transformers import ErnieConfig, ErnieForMaskedLM, ErnieModel
 from riboswitch.architecture import Architecture
 from riboswitch.batch import TokenBatch, run_sorted
 from riboswitch.conversion.inverse import plain_tensors
+from riboswitch.cores import Threads
 from riboswitch.errors import BackendError
 from riboswitch.interfaces import Array, Checkpoint, Weights
 from riboswitch.layouts import checkpoint_weights
 from riboswitch.registry import registry
-from riboswitch_paddlenlp.runtime import Threads, Turns, on_device
+from riboswitch_paddlenlp.runtime import Turns, on_device
 
 Tensor: TypeAlias = Any
 LAYOUT = "rnaernie"

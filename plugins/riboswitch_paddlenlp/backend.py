@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from riboswitch.architecture import Architecture
-from riboswitch.cores import num_cores
+from riboswitch.cores import Threads, num_cores
 from riboswitch.interfaces import Weights
-from riboswitch_paddlenlp.runtime import Threads, on_device, quiet_import
+from riboswitch_paddlenlp.runtime import on_device, quiet_import, use_cores
 
 with quiet_import():
     import paddle
@@ -24,7 +24,7 @@ class PaddleNLPBackend:
     name = "paddlenlp"
 
     def __init__(self) -> None:
-        self.threads = Threads(num_cores())
+        self.threads = Threads(num_cores(), use_cores)
 
     @property
     def version(self) -> str:
@@ -49,6 +49,7 @@ class PaddleNLPBackend:
         device = "gpu:0" if device == "gpu" else device
         if device != "cpu":
             core.set_cublas_switch(False)  # else products are TF32's, of 10 bits
+        self.threads.apply()
         with on_device(device):
             module = make_module(architecture, weights, device, dtype)
         return PaddleNLPBackbone(module, architecture, device, self.threads)

@@ -1,6 +1,6 @@
 """How PaddleNLP is started and Paddle kept in hand.
 
-Plugins do not import each other, so the few lines about Paddle's threads and devices stand here
+Plugins do not import each other, so the few lines about Paddle's cores and devices stand here
 once more; the Paddle backend has them with what else it needs.
 """
 
@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Condition, Lock
+from threading import Condition
 
 _OMP = "OMP_NUM_THREADS"
 
@@ -36,6 +36,21 @@ def quiet_import() -> Iterator[None]:
         os.environ |= {} if before is None else {_OMP: before}
 
 
+def use_cores(cores: int) -> None:
+    """Tell Paddle how many cores a call may use, and that it is to compute at once.
+
+    OpenMP's number belongs to the calling thread and MKL's to the process, so each call of the
+    encoder tells it anew. Every thread but the one that imported Paddle is in static mode, when
+    that was not the main one.
+    """
+    import paddle
+    from paddle.base import core
+
+    core.set_num_threads(cores)
+    if not paddle.in_dynamic_mode():
+        paddle.disable_static()
+
+
 @contextmanager
 def on_device(device: str) -> Iterator[None]:
     """Make a GPU the current one, as its kernels need; the CPU's do without."""
@@ -51,33 +66,6 @@ def on_device(device: str) -> Iterator[None]:
     finally:
         if before != device:
             paddle.set_device(before)
-
-
-class Threads:
-    """How many cores one call may use on the CPU, told to Paddle anew for each call."""
-
-    def __init__(self, cores: int) -> None:
-        self.cores = cores
-        self._single = 0
-        self._lock = Lock()
-
-    def apply(self) -> None:
-        """Tell Paddle, for the calling thread."""
-        from paddle.base import core
-
-        with self._lock:
-            core.set_num_threads(1 if self._single else self.cores)
-
-    @contextmanager
-    def single(self) -> Iterator[None]:
-        """Allow one core for each call, until the last of those who ask for it has left."""
-        with self._lock:
-            self._single += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._single -= 1
 
 
 class Turns:

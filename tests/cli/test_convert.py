@@ -76,7 +76,7 @@ def test_a_full_disk_is_exit_code_5(source, tmp_path) -> None:
     )
     assert done.returncode == 5, done.stderr
     assert "Free some space" in done.stderr
-    assert sorted(os.listdir(tmp_path)) == ["rnaernie"]  # noqa: PTH208
+    assert sorted(os.listdir(tmp_path)) == ["rnaernie"]  # noqa: PTH208  # names
 
 
 def test_the_help_names_every_layout() -> None:

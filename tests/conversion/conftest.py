@@ -20,23 +20,23 @@ LAYOUTS = {  # by family: which ones can hold it
     "rinalmo": ("riboswitch", "rinalmo", "rinalmo-plain", "multimolecule"),
     "rnaernie": ("riboswitch", "rnaernie", "multimolecule"),
 }
-FIXTURES = {  # folder: model and the file that holds it
-    "rnafm": ("rnafm", "RNA-FM_pretrained.pth"),
-    "mrnafm": ("mrnafm", "mRNA-FM_pretrained.pth"),
-    "rinalmo": ("rinalmo-giga", "rinalmo_tiny_pretrained.pt"),
-    "rnaernie": ("rnaernie", ""),
-    "rnaernie_prompt": ("rnaernie", ""),
-    "rnafm_ss": ("rnafm", "RNA-FM_SS-ResNet.pth"),
-    "rinalmo_ft_ss": ("rinalmo-giga", "rinalmo_tiny_ss_ft.pt"),
-    "rinalmo_ft_ncrna": ("rinalmo-giga", "rinalmo_tiny_ncrna_ft.pt"),
+FILES = {  # folder of a fixture: the file that holds it; none where the folder does
+    "rnafm": "RNA-FM_pretrained.pth",
+    "mrnafm": "mRNA-FM_pretrained.pth",
+    "rinalmo": "rinalmo_tiny_pretrained.pt",
+    "rnaernie": "",
+    "rnaernie_prompt": "",
+    "rnafm_ss": "RNA-FM_SS-ResNet.pth",
+    "rinalmo_ft_ss": "rinalmo_tiny_ss_ft.pt",
+    "rinalmo_ft_ncrna": "rinalmo_tiny_ncrna_ft.pt",
 }
 Bits = dict[str, tuple[str, tuple[int, ...], bytes]]
 
 
 @pytest.fixture(scope="session")
-def sources(fixtures: Path) -> dict[str, tuple[str, Path]]:
-    """Model and path of each fixture, by name."""
-    return {n: (model, fixtures / n / file) for n, (model, file) in FIXTURES.items()}
+def sources(fixtures: Path) -> dict[str, Path]:
+    """Path of each fixture, by name."""
+    return {name: fixtures / name / file for name, file in FILES.items()}
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from riboswitch.conversion.write import save
 from riboswitch.errors import CheckpointError
 from riboswitch.registry import registry
 
-FIXTURES = {
+FIXTURES = {  # name: its own layout, and what it does not say of itself
     "rnafm": ("rnafm", {}),
     "mrnafm": ("rnafm", {}),
     "rinalmo": ("rinalmo", {}),
@@ -40,7 +40,7 @@ def quietly(src: Path, dst: Path, to: str, **options: object):
 @pytest.mark.parametrize("name", FIXTURES)
 def test_fixtures_through_our_own_layout(name, sources, layouts, bits, tmp_path) -> None:
     home, architecture = FIXTURES[name]
-    _, source = sources[name]
+    source = sources[name]
     there = quietly(source, tmp_path / "own", "riboswitch", architecture=architecture, verify=True)
     again = quietly(tmp_path / "own", tmp_path / "again", home, verify=True)
     own = quietly(tmp_path / "again", tmp_path / "own-2", "riboswitch", architecture=architecture)
@@ -58,7 +58,7 @@ def test_fixtures_through_our_own_layout(name, sources, layouts, bits, tmp_path)
 
 @pytest.mark.parametrize("name", ["rnafm", "rinalmo", "rnaernie"])
 def test_fixtures_through_multimolecules(name, sources, bits, tmp_path) -> None:
-    _, source = sources[name]
+    source = sources[name]
     there = quietly(source, tmp_path / "mm", "multimolecule", verify=True)
     quietly(tmp_path / "mm", tmp_path / "back", name, verify=True)
     before, after = bits(source), bits(tmp_path / "back")

@@ -240,8 +240,8 @@ def in_the_place_of_zenodo(server: Server) -> Iterator[None]:
         response.url, response.request = request.url, request
         return response
 
-    HTTPAdapter.send = send  # type: ignore[method-assign]
+    HTTPAdapter.send = send  # type: ignore[method-assign]  # for a while
     try:
         yield
     finally:
-        HTTPAdapter.send = real  # type: ignore[method-assign]
+        HTTPAdapter.send = real  # type: ignore[method-assign]  # for a while

@@ -244,3 +244,26 @@ def test_starting_it_says_nothing_and_leaves_the_process_as_it_was():
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+STARTED_IN_A_THREAD = """
+import threading
+import riboswitch
+
+def load():
+    global model
+    model = riboswitch.load("rnaernie", weights="random", backend="paddlenlp",
+                            architecture={"num_layers": 1})
+
+thread = threading.Thread(target=load)
+thread.start()
+thread.join()
+assert model.embed(["ACGU"])[0].shape == (4, 768)
+"""
+
+
+@needs_it
+def test_started_in_a_thread_it_computes_in_the_main_one() -> None:
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", STARTED_IN_A_THREAD], check=True, timeout=120
+    )

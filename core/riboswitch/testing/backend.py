@@ -68,7 +68,7 @@ class BackendContract(Numbers, Batches, Weights):
     def test_announcing_it_imports_no_framework(self) -> None:
         """The plugin's module must be light: it is imported by every command."""
         command = [sys.executable, "-c", _ANNOUNCED, self.backend]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own words
         assert done.returncode == 0, f"imported: {done.stderr}"
 
     def test_refusals_are_clauses(self) -> None:
@@ -97,4 +97,4 @@ class BackendContract(Numbers, Batches, Weights):
         architecture = self.model(architecture).architecture
         name = next(iter(registry().models))
         options = {"backend": self.backend, "device": self.device, **options}
-        return load(name, weights="random", architecture=described(architecture), **options)  # type: ignore[arg-type]
+        return load(name, weights="random", architecture=described(architecture), **options)  # type: ignore[arg-type]  # mypy reads **

@@ -88,7 +88,7 @@ class Batches(BackendCase):
             wanted = [outputs, ("representation",), ("attentions",)] * 4
             expected = [backbone.forward(batch, names) for names in wanted[:3]] * 4
             with ThreadPoolExecutor(4) as pool:
-                found = list(pool.map(lambda names: backbone.forward(batch, names), wanted))  # noqa: B023
+                found = list(pool.map(lambda names: backbone.forward(batch, names), wanted))  # noqa: B023  # used up within
             for a, b in zip(found, expected, strict=True):
                 same(a, b, NEAR, f"{name}, in threads")
 
