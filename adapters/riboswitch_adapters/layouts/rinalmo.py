@@ -10,7 +10,7 @@ from attrs import evolve
 
 from riboswitch.architecture import Architecture
 from riboswitch.interfaces import Checkpoint, Description, Form, Layout, ModelEntry, Rule
-from riboswitch_adapters.layouts.common import (
+from riboswitch.layout_tools import (
     has,
     modules,
     num_layers,

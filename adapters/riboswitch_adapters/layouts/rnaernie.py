@@ -13,7 +13,7 @@ from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
 from riboswitch.errors import CheckpointError, UsageError
 from riboswitch.interfaces import Checkpoint, Description, Form, Layout, ModelEntry, Rule
-from riboswitch_adapters.layouts.common import (
+from riboswitch.layout_tools import (
     has,
     num_layers,
     number,

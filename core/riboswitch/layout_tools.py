@@ -1,4 +1,4 @@
-"""Small helpers that the tables share."""
+"""What the author of a layout needs: rules for whole modules, sizes from shapes, refusals."""
 
 from __future__ import annotations
 
