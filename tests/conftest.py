@@ -11,7 +11,7 @@ from attrs import evolve
 from hypothesis import settings
 
 from riboswitch import Architecture, Model, RiboswitchError
-from riboswitch.interfaces import Backbone
+from riboswitch.interfaces import Backbone, BackendEntry, Layout, ModelEntry
 from riboswitch.registry import missing, registry
 from riboswitch.testing import TOLERANCES, lively_weights
 from riboswitch.weights import LazyWeights
@@ -109,6 +109,21 @@ def build() -> Callable[..., Backbone]:
 def small() -> Callable[..., Model]:
     """Make a shrunken model of lively weights: small(name, backend, dtype="float32", **sizes)."""
     return small_model
+
+
+@pytest.fixture
+def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make the registry know an entry, before all others: plant(entry, name=entry.name)."""
+
+    def add(entry: BackendEntry | ModelEntry | Layout, name: str | None = None) -> None:
+        kinds = {BackendEntry: "_backends", ModelEntry: "models", Layout: "layouts"}
+        entries, name = getattr(registry(), kinds[type(entry)]), name or entry.name
+        found = {name: entry, **{n: e for n, e in entries.items() if n != name}}
+        monkeypatch.setattr(entries, "owners", {name: registry().plugins[0], **entries.owners})
+        monkeypatch.setattr(entries, "_found", found)
+        monkeypatch.setattr(registry(), "_started", {})
+
+    return add
 
 
 @pytest.fixture

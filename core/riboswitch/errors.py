@@ -53,12 +53,23 @@ class ResourceError(RiboswitchError):
     exit_code = 5
 
 
-def warn(message: str) -> None:
-    """Give a `RiboswitchWarning` that points at the first caller outside of our packages."""
+def said(error: BaseException) -> str:
+    """An error in one line that is safe to print."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return "".join(c if c.isprintable() else "?" for c in text)[:300]
+
+
+def warn(message: str, category: type[Warning] | None = None) -> None:
+    """Give a warning that points at the first caller outside of our packages.
+
+    Args:
+        message: What was lost or assumed and, on the last line, the cure.
+        category: `RiboswitchWarning` unless another is given.
+    """
     frame, level = sys._getframe(1), 2
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("riboswitch"):
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, RiboswitchWarning, stacklevel=level)
+    warnings.warn(message, category or RiboswitchWarning, stacklevel=level)
 
 
 class RiboswitchWarning(UserWarning):

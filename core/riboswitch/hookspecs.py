@@ -1,7 +1,10 @@
 """Every hook that a plugin may implement. A plugin is a module with some of these functions.
 
-Announce it under the entry-point group `riboswitch`. A hook runs when its answer is first
-needed, so a plugin's module must import no framework: put that into functions.
+Announce it under the entry-point group `riboswitch`. A plugin is imported when it is first its
+turn, ours first, then the others by name: for a model, a backend or a layout by name, the plugins
+are asked until one brings it; for a list, or for `auto`, all are. So a plugin's module must be
+light and import no framework: put that into functions. State in the package's dependencies which
+versions of riboswitch it was made for: elsewhere it is left out, with a warning that says so.
 """
 
 from __future__ import annotations

@@ -11,6 +11,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from attrs import field, frozen
+from attrs.validators import (
+    deep_iterable,
+    instance_of,
+    is_callable,
+    matches_re,
+    optional,
+)
 from numpy.typing import NDArray
 
 from riboswitch.alphabet import Alphabet
@@ -108,6 +115,15 @@ class Task(Protocol):
         """As in `load_task(name)`."""
 
 
+def _name() -> Any:
+    """A name that a command line, a table and a file can hold."""
+    return field(validator=[instance_of(str), matches_re(r"[A-Za-z0-9][A-Za-z0-9._+-]*")])
+
+
+def _text() -> Any:
+    return field(validator=instance_of(str))
+
+
 def _takes_all(architecture: Architecture) -> None:
     """Refuse nothing."""
 
@@ -126,12 +142,16 @@ class BackendEntry:
             when it can. Asked before the framework is imported and before any number is read.
     """
 
-    name: str
-    requires: tuple[str, ...]
-    install: str
-    load: Callable[[], Backend]
-    priority: int = 0
-    refuses: Callable[[Architecture], str | None] = _takes_all
+    name: str = _name()
+    requires: tuple[str, ...] = field(
+        validator=deep_iterable(instance_of(str), instance_of(tuple))
+    )
+    install: str = _text()
+    load: Callable[[], Backend] = field(validator=is_callable())
+    priority: int = field(default=0, validator=instance_of(int))
+    refuses: Callable[[Architecture], str | None] = field(
+        default=_takes_all, validator=is_callable()
+    )
 
 
 @frozen(kw_only=True)
@@ -148,13 +168,13 @@ class ModelEntry:
         released: Where the weights are; None where nobody released any.
     """
 
-    name: str
-    family: str
-    architecture: Architecture
-    alphabet: Alphabet
-    licence: str
-    source: str
-    released: Released | None = None
+    name: str = _name()
+    family: str = _name()
+    architecture: Architecture = field(validator=instance_of(Architecture))
+    alphabet: Alphabet = field(validator=instance_of(Alphabet))
+    licence: str = _text()
+    source: str = _text()
+    released: Released | None = field(default=None, validator=optional(instance_of(Released)))
 
 
 class Tensor(Protocol):
@@ -318,10 +338,10 @@ class Layout:
         form: How it writes such a model; None for a layout that is only read.
     """
 
-    name: str
-    plain: Callable[[str], str]
-    describe: Callable[[Checkpoint], Description | None]
-    rules: Callable[[Architecture, Checkpoint], Iterable[Rule]]
+    name: str = _name()
+    plain: Callable[[str], str] = field(validator=is_callable())
+    describe: Callable[[Checkpoint], Description | None] = field(validator=is_callable())
+    rules: Callable[[Architecture, Checkpoint], Iterable[Rule]] = field(validator=is_callable())
     ignored: tuple[str, ...] = ()
     derived: tuple[str, ...] = ()
     copies: tuple[tuple[str, str], ...] = ()

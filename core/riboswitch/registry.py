@@ -1,84 +1,101 @@
-"""Guarded discovery: what the installed plugins offer, by name; a broken one harms nobody."""
+"""What the installed plugins offer, by name; each is asked when its answer is first needed."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from functools import cache, cached_property
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar
 
-import pluggy
-from attrs import define, evolve, field
-
-from riboswitch import hookspecs
 from riboswitch.architecture import Architecture
 from riboswitch.errors import (
     BackendError,
     CheckpointError,
-    PluginWarning,
     RiboswitchError,
     UnrecognisedError,
     UsageError,
+    said,
 )
 from riboswitch.interfaces import Backend, BackendEntry, Checkpoint, Draft, Layout, ModelEntry
+from riboswitch.plugins import Plugin, Plugins, installed
 
 T = TypeVar("T", BackendEntry, ModelEntry, Layout)
-DISABLE = "RIBOSWITCH_DISABLE_PLUGINS"
 BUGS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What a mistake in a plugin's table or function raises."""
 
 
-@define
-class PluginState:
-    """One installed plugin: `state` is `loaded`, `disabled` or the error that it raised."""
+class Entries(Mapping[str, T]):
+    """What the plugins announce by one hook, by name. It grows while one looks for a name.
 
-    name: str
-    package: str
-    version: str
-    state: str = "loaded"
-    hooks: list[str] = field(factory=list)
+    Attributes:
+        owners: The plugins that brought what has been found so far.
+    """
+
+    def __init__(self, plugins: Plugins, hook: str, kind: type[T]) -> None:
+        self.owners: dict[str, Plugin] = {}
+        self._found: dict[str, T] = {}
+        self._kind: type[T] = kind
+        self._plugins, self._hook = plugins, hook
+        self._asked = 0
+        self._lock = RLock()
+
+    def __getitem__(self, name: str) -> T:
+        while name not in self._found and self._ask_next():
+            pass
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        shown = 0
+        while shown < len(self._found) or self._ask_next():
+            for name in list(self._found)[shown:]:
+                yield name
+                shown += 1
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _ask_next(self) -> bool:
+        """Ask one more plugin; False when there is none."""
+        with self._lock:
+            if self._asked == len(self._plugins):
+                return False
+            self._asked += 1
+            plugin = self._plugins[self._asked - 1]
+            for entry in self._plugins.announced(plugin, self._hook, self._kind):
+                if first := self.owners.get(entry.name):
+                    taken = f"the name {entry.name!r} is taken by the {first}"
+                    self._plugins.report(plugin, f"{self._hook}: {taken}")
+                else:
+                    self._found[entry.name], self.owners[entry.name] = entry, plugin
+            return True
 
 
 class Registry:
     """What the plugins offer. Made at first use, never at import."""
 
     def __init__(self, points: list[EntryPoint]) -> None:
-        self._points = points
-        self.plugins: list[PluginState] = []
+        self._plugins = Plugins(points)
+        self._backends = Entries(self._plugins, "riboswitch_backends", BackendEntry)
+        self.models = Entries(self._plugins, "riboswitch_models", ModelEntry)
+        self.layouts = Entries(self._plugins, "riboswitch_layouts", Layout)
         self._started: dict[str, Backend] = {}
         self._starting = RLock()
 
-    @cached_property
-    def manager(self) -> pluggy.PluginManager:
-        """The plugin manager, with every plugin that can be imported."""
-        manager = pluggy.PluginManager(hookspecs.PROJECT)
-        manager.add_hookspecs(hookspecs)
-        disabled = {name.strip() for name in os.environ.get(DISABLE, "").split(",")}
-        for point in self._points:
-            self.plugins.append(self._register(manager, point, disabled))
-        return manager
+    @property
+    def plugins(self) -> list[Plugin]:
+        """Every installed plugin, each imported and asked for all that it announces."""
+        for entries in (self._backends, self.models, self.layouts):
+            len(entries)
+        return list(self._plugins)
 
-    @cached_property
+    @property
     def backends(self) -> dict[str, BackendEntry]:
         """Backends by name, highest priority first."""
-        found = self._collect("riboswitch_backends", BackendEntry)
-        return dict(sorted(found.items(), key=lambda item: -item[1].priority))
-
-    @cached_property
-    def models(self) -> dict[str, ModelEntry]:
-        """Models by name."""
-        return self._collect("riboswitch_models", ModelEntry)
-
-    @cached_property
-    def layouts(self) -> dict[str, Layout]:
-        """Checkpoint layouts by name."""
-        return self._collect("riboswitch_layouts", Layout)
+        return dict(sorted(self._backends.items(), key=lambda item: -item[1].priority))
 
     @property
     def auto(self) -> str:
@@ -92,15 +109,13 @@ class Registry:
 
     def announced(self, plugin: str) -> list[tuple[str, str]]:
         """Kind (`backend`, `model`, `layout`) and name of all that one plugin brings."""
-        hooks: dict[str, Mapping[str, object]]
-        hooks = {"backend": self.backends, "model": self.models, "layout": self.layouts}
+        kinds: dict[str, Entries[Any]]
+        kinds = {"backend": self._backends, "model": self.models, "layout": self.layouts}
         return [
-            (kind, entry.name)
-            for kind, entries in hooks.items()
-            for owner, function in self._calls(f"riboswitch_{kind}s")
-            if owner == plugin
-            for entry in function()
-            if entry.name in entries
+            (kind, name)
+            for kind, entries in kinds.items()
+            for name in entries
+            if entries.owners[name].name == plugin
         ]
 
     def model(self, name: str) -> ModelEntry:
@@ -121,11 +136,11 @@ class Registry:
         Raises:
             BackendError: It is unknown, its framework is missing, or it cannot compute that.
         """
-        able = self.able(architecture)
         if name == "auto":
-            name = next(iter(able), "numpy")
-        entry = _named(name, self.backends, "backend")
+            name = next(iter(self.able(architecture)), "numpy")
+        entry = _named(name, self._backends, "backend")
         if architecture and (reason := refusal(entry, architecture)):
+            able = self.able(architecture)
             raise BackendError(
                 f"The backend {name!r} cannot compute this model: {reason}.\n"
                 f"Take one that can: {', '.join(able) or 'none is installed'}"
@@ -137,7 +152,7 @@ class Registry:
             )
         with self._starting:  # two threads that start Paddle at once leave it broken
             if name not in self._started:
-                self._started[name] = _start(entry)
+                self._started[name] = _start(entry, self._backends.owners[name])
         return self._started[name]
 
     def open_checkpoint(self, path: Path) -> Checkpoint:
@@ -146,7 +161,7 @@ class Registry:
         Else say what the first one says that recognises it.
         """
         refusal: RiboswitchError | None = None
-        for plugin, function in self._calls("riboswitch_open_checkpoint"):
+        for plugin, function in self._plugins.calls("riboswitch_open_checkpoint"):
             try:
                 checkpoint = function(path=path)
             except RiboswitchError as error:
@@ -154,10 +169,13 @@ class Registry:
                     refusal = error
                 continue
             except Exception as error:
-                self._report(plugin, f"riboswitch_open_checkpoint: {type(error).__name__}: {error}")
+                self._plugins.report(plugin, f"riboswitch_open_checkpoint: {said(error)}")
                 continue
             if isinstance(checkpoint, Checkpoint):
                 return checkpoint
+            if checkpoint is not None:
+                nonsense = f"expected a Checkpoint or None, got {type(checkpoint).__name__}"
+                self._plugins.report(plugin, f"riboswitch_open_checkpoint: {nonsense}")
         if refusal:
             raise refusal
         raise CheckpointError(
@@ -167,73 +185,33 @@ class Registry:
 
     def write_checkpoint(self, path: Path, draft: Draft) -> None:
         """Write a file of tensors by the first plugin that writes such containers."""
-        for plugin, function in self._calls("riboswitch_write_checkpoint"):
+        for plugin, function in self._plugins.calls("riboswitch_write_checkpoint"):
             try:
                 if function(path=path, draft=draft):
                     return
             except BUGS as error:
                 raise CheckpointError(
-                    f"The plugin {plugin!r} fails to write: {type(error).__name__}: {error}\n"
-                    "Update or uninstall it."
+                    f"The {plugin} fails to write: {said(error)}\n"
+                    f"Update or uninstall {plugin.package}."
                 ) from error
         raise CheckpointError(
             f"No installed plugin writes the container {draft.container!r}.\n"
             "See `riboswitch plugins` for what is installed."
         )
 
-    def _calls(self, hook: str) -> Iterator[tuple[str, Callable[..., Any]]]:
-        for implementation in getattr(self.manager.hook, hook).get_hookimpls():
-            yield implementation.plugin_name, implementation.function
 
-    def _collect(self, hook: str, kind: type[T]) -> dict[str, T]:
-        found: dict[str, T] = {}
-        for plugin, function in self._calls(hook):
-            try:
-                entries = [_checked(entry, kind) for entry in function()]
-            except Exception as error:
-                self._report(plugin, f"{hook}: {type(error).__name__}: {error}")
-                continue
-            for entry in entries:
-                if entry.name in found:
-                    self._report(plugin, f"{hook}: the name {entry.name!r} is taken")
-                found.setdefault(entry.name, entry)
-        return found
-
-    def _register(
-        self, manager: pluggy.PluginManager, point: EntryPoint, disabled: set[str]
-    ) -> PluginState:
-        dist = point.dist
-        state = PluginState(point.name, dist.name if dist else "?", dist.version if dist else "?")
-        if point.name in disabled:
-            return evolve(state, state="disabled")
-        module = None
-        try:
-            module = point.load()
-            manager.register(module, point.name)
-            state.hooks = _hooks(manager, module)
-        except Exception as error:
-            if module is not None and manager.is_registered(module):
-                manager.unregister(module)
-            state.state = f"{type(error).__name__}: {error}"
-            _warn(state)
-        return state
-
-    def _report(self, plugin: str, message: str) -> None:
-        known = (state for state in self.plugins if state.name == plugin)
-        state = next(known, PluginState(plugin, "?", "?"))
-        state.state = message
-        _warn(state)
-
-
-def _start(entry: BackendEntry) -> Backend:
+def _start(entry: BackendEntry, owner: Plugin) -> Backend:
     try:
-        return entry.load()
+        backend = entry.load()
+        if not isinstance(backend, Backend):
+            raise TypeError(f"its load returned {type(backend).__name__}, which is no Backend")
+        return backend
     except RiboswitchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BackendError(
-            f"The backend {entry.name!r} fails to start: {type(error).__name__}: {error}\n"
-            f"Reinstall it: {entry.install}"
+            f"The backend {entry.name!r} of {owner.package} {owner.version} fails to start: "
+            f"{said(error)}\nReinstall it: {entry.install}"
         ) from error
 
 
@@ -247,7 +225,7 @@ def refusal(entry: BackendEntry, architecture: Architecture) -> str | None:
     try:
         return entry.refuses(architecture)
     except Exception as error:  # a stranger's, which must not stop the others
-        return f"its plugin fails to say: {type(error).__name__}: {error}"
+        return f"its plugin fails to say: {said(error)}"
 
 
 def _findable(module: str) -> bool:
@@ -257,45 +235,16 @@ def _findable(module: str) -> bool:
         return False
 
 
-def _hooks(manager: pluggy.PluginManager, module: object) -> list[str]:
-    """Names of a plugin's hooks; one that does not exist is an error with the nearest name."""
-    callers = manager.get_hookcallers(module) or []
-    if unknown := [caller.name for caller in callers if not caller.has_spec()]:
-        known = [name for name in vars(hookspecs) if name.startswith("riboswitch_")]
-        near = get_close_matches(unknown[0], known, 1)
-        raise AttributeError(f"no hook {unknown[0]!r}; did you mean {near or known}?")
-    return [caller.name for caller in callers]
-
-
 @cache
 def registry() -> Registry:
-    """The registry of this process: our own plugins first, then the others by name."""
-    points = sorted(
-        entry_points(group=hookspecs.PROJECT),
-        key=lambda p: (p.dist is None or p.dist.name != "riboswitch", p.name),
-    )
-    return Registry(points)
+    """The registry of this process."""
+    return Registry(installed())
 
 
-def _named(name: str, entries: dict[str, T], kind: str) -> T:
+def _named(name: str, entries: Mapping[str, T], kind: str) -> T:
     if name in entries:
         return entries[name]
     near = get_close_matches(name, entries, 1)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     error = BackendError if kind == "backend" else UsageError
     raise error(f"There is no {kind} {name!r}.\n{hint}There are: {', '.join(entries)}")
-
-
-def _checked(entry: object, kind: type[T]) -> T:
-    if not isinstance(entry, kind):
-        raise TypeError(f"expected a {kind.__name__}, got {type(entry).__name__}")
-    return entry
-
-
-def _warn(state: PluginState) -> None:
-    warnings.warn(
-        f"plugin {state.name!r} of {state.package} {state.version} is left out: {state.state}\n"
-        f"Update or uninstall it, or set {DISABLE}={state.name}.",
-        PluginWarning,
-        stacklevel=2,
-    )

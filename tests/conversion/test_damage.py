@@ -326,13 +326,12 @@ def test_two_at_once(own, tmp_path, bits) -> None:
     assert bits(tmp_path / "new") == bits(own)
 
 
-def test_a_layout_that_is_only_read_says_so(own, tmp_path, monkeypatch) -> None:
+def test_a_layout_that_is_only_read_says_so(own, tmp_path, plant) -> None:
     from attrs import evolve
 
     from riboswitch.registry import registry
 
-    layouts = registry().layouts
-    monkeypatch.setitem(layouts, "rnafm", evolve(layouts["rnafm"], form=None))
+    plant(evolve(registry().layouts["rnafm"], form=None))
     with pytest.raises(CheckpointError, match="only read, not written"):
         convert(own, tmp_path / "new", "rnafm")
 

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 import warnings
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +24,8 @@ from riboswitch.conversion.verify import SEQUENCES, Difference, _compute, _diffe
 from riboswitch.conversion.write import save
 from riboswitch.errors import CheckpointError, RiboswitchWarning
 from riboswitch.interfaces import Checkpoint, Description, Draft, Form, Layout, Rule
-from riboswitch.registry import registry
+from riboswitch.plugins import installed
+from riboswitch.registry import Registry, registry
 from riboswitch.weights import LazyWeights, joined, owned
 
 
@@ -246,7 +249,8 @@ def test_what_canonical_shows_cannot_be_written_to(name, build, entry):
 LENT = """
 import threading
 import numpy as np
-from riboswitch.registry import registry
+from riboswitch.plugins import installed
+from riboswitch.registry import Registry, registry
 from riboswitch_adapters.tensors import to_paddle
 
 registry().backend("paddle")
@@ -350,10 +354,9 @@ class Shouting:
 @pytest.fixture
 def stranger(monkeypatch):
     """Another registry with the stranger's plugin in it."""
-    from riboswitch import registry as module
-
-    fresh = module.Registry(registry()._points)
-    fresh.manager.register(Shouting, "shouting")
+    monkeypatch.setitem(sys.modules, "strange", SimpleNamespace(shouting=Shouting))
+    point = EntryPoint("shouting", "strange:shouting", "riboswitch")
+    fresh = Registry([*installed(), point])
     homes = ("opening", "conversion.plan", "conversion.write", "conversion.verify", "loading")
     for home in homes:
         monkeypatch.setattr(f"riboswitch.{home}.registry", lambda: fresh)
@@ -390,7 +393,7 @@ def test_a_form_that_cannot_be_is_one_clear_error(
 ):
     form = Form(container="safetensors")
     layout = evolve(stranger.layouts["shouting"], form=lambda entry: evolve(form, **changes))
-    monkeypatch.setitem(stranger.layouts, "shouting", layout)
+    monkeypatch.setattr(stranger, "layouts", {"shouting": layout})
     made = entry("rnafm")
     with pytest.raises(CheckpointError, match=problem):
         save(made, draw(made, "float32"), tmp_path / "new", "shouting")

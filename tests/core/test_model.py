@@ -96,13 +96,11 @@ def test_auto_takes_the_best_backend_that_is_installed(monkeypatch):
     assert load("rnafm", weights="random", architecture=SMALL).backend.name == "numpy"
 
 
-def test_a_backend_that_breaks_at_its_start_is_named(monkeypatch):
+def test_a_backend_that_breaks_at_its_start_is_named(plant):
     def broken():
         raise OSError("libcudart.so")
 
-    entries = registry().backends
-    monkeypatch.setitem(entries, "numpy", evolve(entries["numpy"], load=broken))
-    monkeypatch.setattr(registry(), "_started", {})
+    plant(evolve(registry().backends["numpy"], load=broken, priority=1000))
     with pytest.raises(BackendError, match=r"fails to start: OSError: libcudart\.so\n.*pip"):
         load("rnafm", **RANDOM)
 

@@ -20,14 +20,13 @@ def never_started():
 
 
 @pytest.fixture
-def announce(monkeypatch):
+def announce(plant):
     """Announce a backend that is NumPy's in all but what it takes, and the best of all."""
 
     def add(refuses, **changes):
         numpy = registry().backends["numpy"]
         partial = evolve(numpy, name="partial", refuses=refuses, priority=1000, **changes)
-        monkeypatch.setattr(registry(), "backends", {"partial": partial, **registry().backends})
-        monkeypatch.setattr(registry(), "_started", {})
+        plant(partial)
 
     return add
 

@@ -62,19 +62,19 @@ def plugins(arguments: argparse.Namespace) -> int:
     if arguments.check is not None:
         return check.run(arguments.check)
 
-    reg = registry()
-    reg.manager, reg.backends, reg.models, reg.layouts  # noqa: B018  # each may report a plugin
     rows = [
         {
-            "name": state.name,
-            "package": state.package,
-            "version": state.version,
-            "hooks": ", ".join(sorted(state.hooks)),
-            "state": state.state,
+            "name": plugin.name,
+            "package": plugin.package,
+            "version": plugin.version,
+            "seconds": round(plugin.seconds, 3),
+            "hooks": ", ".join(plugin.hooks),
+            "state": plugin.state,
         }
-        for state in reg.plugins
+        for plugin in registry().plugins
     ]
-    return _show(arguments, "plugins", rows, ("plugin", "package", "version", "hooks", "state"))
+    titles = ("plugin", "package", "version", "seconds", "hooks", "state")
+    return _show(arguments, "plugins", rows, titles)
 
 
 def doctor(arguments: argparse.Namespace) -> int:

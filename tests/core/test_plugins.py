@@ -1,0 +1,279 @@
+"""Packages that are really installed, in a folder of their own: whole, broken, slow and many."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GOOD = """
+from attrs import evolve
+import riboswitch
+from riboswitch.registry import registry
+
+@riboswitch.impl
+def riboswitch_models():
+    return [evolve(registry().models["rnafm"], name="%s")]
+"""
+NUMPY = """
+import riboswitch
+from riboswitch.interfaces import BackendEntry
+
+@riboswitch.impl
+def riboswitch_backends():
+    return [BackendEntry(name="odd", requires=("json",), install="pip install odd", %s)]
+"""
+EMBED = (
+    "import riboswitch\n"
+    "small = dict(num_layers=1, hidden_size=8, num_heads=2, feed_forward_size=8)\n"
+    "model = riboswitch.load('rnafm', backend='numpy', weights='random', architecture=small)\n"
+    "assert model.embed(['ACGU'])[0].shape == (4, 8)\n"
+)
+
+
+ODD = ("--model=rnafm", "--backend=odd", "--weights=random")
+
+
+class Site:
+    """A folder of installed packages."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add(self, name: str, source: str, *requires: str, version: str = "1.5") -> None:
+        """Install a package of one module, which announces one plugin."""
+        (self.folder / f"{name}_plugin.py").write_text(source, "utf-8")
+        info = self.folder / f"{name}_package-{version}.dist-info"
+        info.mkdir()
+        wanted = "".join(f"Requires-Dist: {line}\n" for line in requires)
+        about = f"Metadata-Version: 2.1\nName: {name}-package\nVersion: {version}\n{wanted}"
+        (info / "METADATA").write_text(about, "utf-8")
+        (info / "entry_points.txt").write_text(f"[riboswitch]\n{name} = {name}_plugin\n", "utf-8")
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join([str(self.folder), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "PYTHONPATH": path, **variables}
+        command = [sys.executable, *arguments]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def listed(self, **variables: str) -> tuple[dict[str, dict[str, str]], str]:
+        """What `riboswitch plugins` prints, by name, and what it warns of."""
+        done = self.run("-m", "riboswitch", "plugins", "--json", **variables)
+        assert done.returncode == 0, done.stderr
+        return {p["name"]: p for p in json.loads(done.stdout)["plugins"]}, done.stderr
+
+
+@pytest.fixture
+def site(tmp_path) -> Site:
+    return Site(tmp_path)
+
+
+BROKEN = {
+    "fails to import": ("import no_such_module", "ModuleNotFoundError: No module named 'no_such"),
+    "ends the process": ("raise SystemExit('bye')", "SystemExit: bye"),
+    "is no Python": ("def (", "SyntaxError"),
+    "speaks in colours": ("raise ValueError('\\x1b[31mred\\n' * 900)", "ValueError: ?[31mred ?[31"),
+    "misspells a hook": (
+        "import riboswitch\n@riboswitch.impl\ndef riboswitch_modles(): return []",
+        "no hook 'riboswitch_modles'; did you mean ['riboswitch_models']?",
+    ),
+    "misspells an argument": (
+        "import riboswitch\n@riboswitch.impl\ndef riboswitch_open_checkpoint(file): pass",
+        "PluginValidationError",
+    ),
+    "forgets the mark": (
+        "def riboswitch_models(): return []",
+        "riboswitch_models is not marked as a hook: put @riboswitch.impl before it",
+    ),
+    "has no hook": ("x = 1", "implements no hook: it is no plugin"),
+    "returns nothing": (
+        "import riboswitch\n@riboswitch.impl\ndef riboswitch_models(): pass",
+        "riboswitch_models: TypeError: 'NoneType' object is not iterable",
+    ),
+    "returns words": (
+        "import riboswitch\n@riboswitch.impl\ndef riboswitch_layouts(): return ['mine']",
+        "riboswitch_layouts: TypeError: expected a Layout, got str",
+    ),
+    "raises": (
+        "import riboswitch\n@riboswitch.impl\ndef riboswitch_backends(): 1 / 0",
+        "riboswitch_backends: ZeroDivisionError",
+    ),
+    "ends the process later": (
+        "import riboswitch\n@riboswitch.impl\ndef riboswitch_models(): raise SystemExit(3)",
+        "riboswitch_models: SystemExit: 3",
+    ),
+    "has a text for a list": (
+        NUMPY.replace('("json",)', '"json"') % "load=print",
+        "riboswitch_backends: TypeError",
+    ),
+    "loads nothing": (NUMPY % "load=None", "riboswitch_backends: NotCallableError"),
+    "has a name with a line end": (
+        NUMPY.replace('"odd"', r'"odd\nname"') % "load=print",
+        "riboswitch_backends: ValueError",
+    ),
+    "takes our name": (GOOD % "rnafm", "the name 'rnafm' is taken by the plugin 'models' of ribos"),
+    "says one name twice": (
+        (GOOD % "mine").replace("return [", "return 2 * ["),
+        "the name 'mine' is taken by the plugin 'bad' of bad-package 1.5",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_plugin_is_reported_once_and_harms_nobody(site, fault):
+    source, problem = BROKEN[fault]
+    site.add("bad", source)
+    site.add("good", GOOD % "fine")
+    plugins, said = site.listed()
+    assert problem in plugins["bad"]["state"]
+    assert (plugins["bad"]["package"], plugins["bad"]["version"]) == ("bad-package", "1.5")
+    assert said.count("bad-package 1.5") - said.count("the plugin 'bad' of") == 1
+    assert said.count("\n") == 2
+    assert said.isascii()
+    assert "\x1b" not in said
+    assert problem in said
+    assert said.endswith("\nUpdate or uninstall bad-package, or set "
+                         "RIBOSWITCH_DISABLE_PLUGINS=bad.\n")  # fmt: skip
+    others = {name: p["state"] for name, p in plugins.items() if name != "bad"}
+    assert others.pop("good") == "loaded"
+    assert set(others.values()) == {"loaded"}
+    assert {"models", "numpy"} <= set(others)
+    both = "import riboswitch; assert {'rnafm', 'fine'} <= set(riboswitch.models())\n" + EMBED
+    done = site.run("-c", both)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_disabled_plugin_is_not_imported_and_nothing_is_said_of_it(site):
+    site.add("bad", "import no_such_module")
+    plugins, said = site.listed(RIBOSWITCH_DISABLE_PLUGINS="other, bad")
+    assert (plugins["bad"]["state"], said) == ("disabled", "")
+
+
+@pytest.mark.parametrize(
+    "wanted", ["riboswitch<0.1", "riboswitch>=1,<2", "Riboswitch>=1; python_version>'3'"]
+)
+def test_a_plugin_for_another_version_is_not_imported(site, wanted):
+    site.add("bad", "raise AssertionError('it was imported')", "numpy", wanted)
+    plugins, said = site.listed()
+    asked = wanted[len("riboswitch") :].partition(";")[0]
+    assert "made for riboswitch " in plugins["bad"]["state"]
+    for part in asked.split(","):
+        assert part in plugins["bad"]["state"]
+    assert "and this is 0." in said
+    assert "\nUpdate bad-package or riboswitch, or set " in said
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    ["riboswitch", "riboswitch>=0.1,<1", "riboswitch>=9; extra=='test'", "riboswitch[torch]>=0.0"],
+)
+def test_a_plugin_for_this_version_is_loaded(site, wanted):
+    site.add("good", GOOD % "fine", "not a requirement!", wanted)
+    plugins, said = site.listed()
+    assert plugins["good"]["state"] == "loaded"
+    assert said == ""
+
+
+def test_a_slow_plugin_is_named_and_used(site):
+    site.add("slow", "import time; time.sleep(1.05)" + GOOD % "late")
+    plugins, said = site.listed()
+    assert plugins["slow"]["state"] == "loaded"
+    assert plugins["slow"]["seconds"] > 1
+    assert "plugin 'slow' of slow-package 1.5 is slow: it took 1." in said
+    assert said.count("slow-package") == 1
+    assert said.endswith("\nTell its author, or set RIBOSWITCH_DISABLE_PLUGINS=slow.\n")
+    assert "late" in site.run("-m", "riboswitch", "models").stdout
+
+
+def test_a_slow_announcement_is_named_too(site):
+    hook = "return [evolve"
+    site.add("slow", (GOOD % "late").replace(hook, "import time; time.sleep(1.05); " + hook))
+    assert "plugin 'slow' of slow-package 1.5 is slow" in site.listed()[1]
+
+
+def test_two_packages_that_announce_one_plugin(site):
+    site.add("good", GOOD % "fine")
+    site.add("twin", GOOD % "other")
+    points = site.folder / "twin_package-1.5.dist-info" / "entry_points.txt"
+    points.write_text("[riboswitch]\ngood = twin_plugin\n", "utf-8")
+    done = site.run("-m", "riboswitch", "plugins", "--json")
+    found = [p for p in json.loads(done.stdout)["plugins"] if p["name"] == "good"]
+    assert sorted(p["state"] == "loaded" for p in found) == [False, True]
+    assert done.stderr.count("-package 1.5") == 1
+
+
+def test_a_distribution_whose_lists_cannot_be_read(site):
+    site.add("bad", "")
+    (site.folder / "bad_package-1.5.dist-info" / "entry_points.txt").write_text("[riboswitch]\nx")
+    site.add("good", GOOD % "fine")
+    plugins, said = site.listed()
+    assert plugins["good"]["state"] == "loaded"
+    assert "bad" not in plugins
+    assert sys.version_info < (3, 11) or said.count("bad-package 1.5 cannot be read") == 1
+
+
+def test_a_backend_that_starts_as_nonsense_is_named(site):
+    site.add("bad", NUMPY % "load=lambda: 'odd'")
+    done = site.run("-m", "riboswitch", "fill-mask", "A<mask>", *ODD)
+    assert done.returncode == 2
+    assert "'odd' of bad-package 1.5 fails to start: TypeError: its load returned" in done.stderr
+    assert done.stderr.endswith("\nReinstall it: pip install odd\n")
+
+
+def test_an_opener_that_returns_nonsense_is_reported_once(site, tmp_path):
+    source = "import riboswitch\n@riboswitch.impl\ndef riboswitch_open_checkpoint(path): return 5"
+    site.add("bad", source)
+    (tmp_path / "x.pt").write_bytes(b"nothing")
+    code = (
+        "import riboswitch\n"
+        "for _ in range(3):\n"
+        "    try: riboswitch.load('rnafm', weights='x.pt')\n"
+        "    except riboswitch.CheckpointError: pass\n"
+    )
+    path = os.pathsep.join([str(site.folder), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", code],
+        env={**os.environ, "PYTHONPATH": path}, cwd=tmp_path,
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stderr.count("expected a Checkpoint or None, got int") == 1
+
+
+def test_workers_do_not_say_it_again(site, tmp_path):
+    site.add("bad", "import no_such_module")
+    (tmp_path / "two.fasta").write_text(">a\nACGU\n>b\nGGGA\n")
+    sizes = [f"--architecture={s}" for s in ("num_layers=1", "hidden_size=40")]
+    model = ["--model=rinalmo-nano", "--weights=random", "--backend=auto", *sizes]
+    place = [str(tmp_path / "two.fasta"), "-o", str(tmp_path / "new.npz"), "--pool=mean"]
+    done = site.run("-m", "riboswitch", "embed", *place, "--workers=2", *model)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("no_such_module") == 1
+
+
+def test_fifty_plugins_cost_nothing_until_they_are_asked(site):
+    for i in range(50):
+        site.add(f"dummy{i:02}", GOOD % f"dummy{i:02}")
+    timed = (
+        "import time; start = time.perf_counter()\n"
+        "import riboswitch; print(time.perf_counter() - start)"
+    )
+    assert min(float(site.run("-c", timed).stdout) for _ in range(5)) < 0.15
+    count = "import sys; print(sum(n.startswith('dummy') for n in sys.modules))"
+    assert site.run("-c", EMBED + count).stdout == "0\n"
+    known = "import riboswitch; riboswitch.registry.registry().model('dummy07')\n"
+    assert site.run("-c", "import riboswitch.registry\n" + known + count).stdout == "8\n"
+    every = "import riboswitch; assert 'dummy49' in riboswitch.models()\n"
+    assert site.run("-c", every + count).stdout == "50\n"
+
+
+def test_a_model_and_a_backend_by_name_import_no_other_plugin(site):
+    for name in ("first", "second"):
+        site.add(name, "raise AssertionError('it was imported')")
+    done = site.run("-W", "error", "-c", EMBED)
+    assert (done.returncode, done.stderr) == (0, "")
