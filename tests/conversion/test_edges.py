@@ -249,8 +249,7 @@ def test_what_canonical_shows_cannot_be_written_to(name, build, entry):
 LENT = """
 import threading
 import numpy as np
-from riboswitch.plugins import installed
-from riboswitch.registry import Registry, registry
+from riboswitch.registry import registry
 from riboswitch_adapters.tensors import to_paddle
 
 registry().backend("paddle")
@@ -270,9 +269,7 @@ for _ in range(20):
 """
 STARTED_IN_A_THREAD = """
 import threading
-import numpy as np
 import riboswitch
-from riboswitch_adapters.tensors import to_paddle
 
 def load():
     global model
@@ -285,12 +282,17 @@ for thread in threads:
 for thread in threads:
     thread.join()
 assert model.embed(["ACGU"])[0].shape == (4, 320)
+"""
+STARTED_AND_LENT = STARTED_IN_A_THREAD + """
+import numpy as np
+from riboswitch_adapters.tensors import to_paddle
 assert to_paddle(np.ones(3, "f4")).sum() == 3
 """
+THREADS = {"lent": LENT, "started": STARTED_IN_A_THREAD, "started-lent": STARTED_AND_LENT}
 
 
 @pytest.mark.backend("paddle")
-@pytest.mark.parametrize("script", [LENT, STARTED_IN_A_THREAD], ids=["lent", "started"])
+@pytest.mark.parametrize("script", THREADS.values(), ids=THREADS)
 def test_paddle_and_threads(script: str) -> None:
     subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=60)
 

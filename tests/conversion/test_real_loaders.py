@@ -97,8 +97,11 @@ def test_torch_with_arguments(tensors, tmp_path) -> None:
 
     config = {"arch": "x", "layers": 3, "share": 0.5, "off": False, "none": None, "many": [1, (2,)]}
     path = written(tmp_path / "x", "torch", tensors, config)
-    with torch.serialization.safe_globals([argparse.Namespace]):
+    torch.serialization.add_safe_globals([argparse.Namespace])
+    try:
         found = torch.load(path, weights_only=True)
+    finally:
+        torch.serialization.clear_safe_globals()
     assert vars(found["args"]) == config
     assert list(found["model"]) == list(tensors)
 

@@ -147,8 +147,8 @@ def test_paddle_is_told_its_cores_at_each_call(small, monkeypatch):
     from paddle.base import core
 
     told = []
-    monkeypatch.setattr(core, "set_num_threads", told.append)
     model = small("rnafm", "paddle", **TIGHT)
+    monkeypatch.setattr(core, "set_num_threads", told.append)
     model.backend.threads.cores = 3
     tokens = model.alphabet.encode(["ACGU"])
     with model.backend.single_thread():
