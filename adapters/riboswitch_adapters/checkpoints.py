@@ -11,10 +11,10 @@ from typing import Any
 from riboswitch.errors import CheckpointError, UnrecognisedError
 from riboswitch.interfaces import Checkpoint, Draft, Tensor
 from riboswitch_adapters.readers.crc import SEAL_KEY
-from riboswitch_adapters.readers.lazy import LazyTensor
+from riboswitch_adapters.readers.lazy import CODES, LazyTensor
 from riboswitch_adapters.readers.mapped import CURE, let_go
 from riboswitch_adapters.readers.torch_files import read_file
-from riboswitch_adapters.writers.paddle_files import write_paddle
+from riboswitch_adapters.writers.paddle_files import NAMES, write_paddle
 from riboswitch_adapters.writers.safetensors_files import write_safetensors
 from riboswitch_adapters.writers.torch_files import write_torch
 
@@ -66,11 +66,21 @@ def _release(state: Mapping[str, Tensor]) -> Callable[[], None]:
 
 
 def write_checkpoint(path: Path, draft: Draft) -> bool:
-    """Write a file of tensors; False for a container that is not known here."""
+    """Write a file of tensors; False for a container that is not known here.
+
+    Raises:
+        CheckpointError: It has no place for one of them.
+    """
     writer = _WRITERS.get(draft.container)
-    if writer is not None:
-        writer(path, draft)
-    return writer is not None
+    if writer is None:
+        return False
+    for name, tensor in draft.tensors.items():
+        if tensor.dtype not in CODES.keys() - {"uint16"}:  # in Paddle's files it means bfloat16
+            raise CheckpointError(f"{name} is of the dtype {tensor.dtype}, which is not written.")
+        if draft.container == "paddle" and name == NAMES:
+            raise CheckpointError(f"{name!r} is the name of Paddle's own table.\nRename it.")
+    writer(path, draft)
+    return True
 
 
 def _weights_file(folder: Path) -> Path:

@@ -39,7 +39,11 @@ class Alphabet:
 
     Attributes:
         tokens: All tokens, in the order of their ids.
-        cls, pad, eos, unk, mask: The special tokens, as this vocabulary writes them.
+        cls: The token before each text, as this vocabulary writes it.
+        pad: The one that fills a matrix up.
+        eos: The one after each text.
+        unk: The one for what the vocabulary lacks.
+        mask: The one for what is to be guessed.
         k: Letters in a word.
         stride: Letters from one word to the next: 1 (nucleotides, overlapping k-mers) or k
             (codons).

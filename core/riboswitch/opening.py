@@ -41,7 +41,7 @@ class Opened:
 def identify(path: str | os.PathLike[str]) -> str:
     """Return the name of the model that a checkpoint holds.
 
-    That is the registered one of its family and size, else the first one of its family.
+    That is the registered one that it names, or the nearest one of its family.
     """
     checkpoint = registry().open_checkpoint(Path(path))
     return nearest(path, recognise(checkpoint, registry().layouts)[2]).name
@@ -70,9 +70,9 @@ def open_model(
 
 
 def nearest(path: str | os.PathLike[str], found: Description) -> ModelEntry:
-    """Return the registered model that a checkpoint names, or of its family and size.
+    """Return the registered model that a checkpoint names, or the nearest one of its family.
 
-    Else it is the first one of its family.
+    That is one of its size, and the one that has most of what the checkpoint says.
 
     Raises:
         CheckpointError: No model of the family is registered.
@@ -81,8 +81,8 @@ def nearest(path: str | os.PathLike[str], found: Description) -> ModelEntry:
     if not relatives:
         raise CheckpointError(f"{path}: no registered model is of the family {found.family!r}.")
     named = [entry for entry in relatives if entry.name == found.model]
-    sized = [entry for entry in relatives if _same_size(entry, found)]
-    return [*named, *sized, *relatives][0]
+    near = max(relatives, key=lambda entry: (_same_size(entry, found), _shared(entry, found)))
+    return [*named, near][0]
 
 
 def _checkpoint(
@@ -150,6 +150,10 @@ def misfit(architecture: Architecture, alphabet: Alphabet) -> str | None:
 def _same_size(entry: ModelEntry, found: Description) -> bool:
     sizes = ("hidden_size", "num_layers")
     return all(found.changes.get(s) == getattr(entry.architecture, s) for s in sizes)
+
+
+def _shared(entry: ModelEntry, found: Description) -> int:
+    return sum(getattr(entry.architecture, n, None) == v for n, v in found.changes.items())
 
 
 def _warn_of_heads(

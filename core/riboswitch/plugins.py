@@ -120,14 +120,11 @@ class Plugins(Sequence[Plugin]):
             self.report(plugin, problem, f"Update {plugin.package} or riboswitch")
             return
         start = time.perf_counter()
-        module = None
         try:
             module = plugin.point.load()
             self._manager.register(module, plugin.name)
             plugin.functions = _functions(self._manager, module)
         except (Exception, SystemExit) as error:
-            if self._manager.get_plugin(plugin.name) is module is not None:
-                self._manager.unregister(module)
             self.report(plugin, said(error))
         finally:
             self._spent(plugin, start)

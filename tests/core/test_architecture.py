@@ -90,7 +90,7 @@ def test_the_canonical_names_and_shapes():
         ({"norm": "post"}, {}, set()),
         ({"norm": "stream"}, {}, set()),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value),
 )
 def test_each_part_brings_its_weights(changes, more, fewer):
     expected = {n: s for n, s in PLAIN.items() if n not in fewer} | more

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -152,9 +153,32 @@ def test_every_dependency_is_justified():
     assert names <= reasons.keys(), f"without a reason: {sorted(names - reasons.keys())}"
 
 
-def test_the_table_of_conversions_is_what_the_registry_says():
+def tables() -> ModuleType:
     spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
     assert spec and spec.loader
-    tables = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tables)
-    assert tables.page() == tables.PAGE.read_text("utf-8"), "run: python docs/tables.py --write"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tables_are_what_the_code_declares():
+    made = tables()
+    found = {
+        name for page in made.pages() for _, name, _ in made.BLOCK.findall(page.read_text("utf-8"))
+    }
+    assert found == made.MAKERS.keys()
+    for page in made.pages():
+        assert made.made(page) == page.read_text("utf-8"), "run: python docs/tables.py --write"
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs" / "index.md").read_text("utf-8")
+    for page in PROSE:
+        if page.parent in (ROOT / "docs", ROOT / "docs" / "decisions") and page.name != "index.md":
+            assert f"]({page.relative_to(ROOT / 'docs').as_posix()})" in index, relative(page)
+
+
+def test_every_module_of_the_reference_has_a_page():
+    folder = ROOT / "docs" / "reference"
+    listed = re.findall(r"^   (\w+)$", (folder / "index.rst").read_text("utf-8"), re.M)
+    assert sorted(listed) == sorted(p.stem for p in folder.glob("*.rst") if p.stem != "index")

@@ -11,7 +11,7 @@ from riboswitch_adapters.writers.encoded import encoded
 from riboswitch_adapters.writers.pickle_stream import PickleStream
 
 _NUMPY = "numpy.core.multiarray"  # NumPy 1's name, which NumPy 2 also knows
-_NAMES = "StructuredToParameterName@@"  # with it Paddle makes tensors of the arrays
+NAMES = "StructuredToParameterName@@"  # with it Paddle makes tensors of the arrays
 
 
 def write_paddle(path: Path, draft: Draft) -> None:
@@ -26,7 +26,7 @@ def write_paddle(path: Path, draft: Draft) -> None:
         for name, tensor in draft.tensors.items():
             stream.value(name)
             names[name] = name_with_crc(name, _array(stream, tensor, name), draft.seal)
-        stream.value(_NAMES)
+        stream.value(NAMES)
         stream.value(names)
         stream.op(b"u")
         stream.stop()

@@ -22,8 +22,10 @@ class Report:
     """What a conversion did.
 
     Attributes:
-        source, target: Paths.
-        source_layout, target_layout: Names of layouts.
+        source: Path of what was read.
+        target: Path of what was written.
+        source_layout: Name of its layout.
+        target_layout: Name of the other one.
         model: Name of the model.
         licence: Of the weights; it goes with them.
         parameters: Numbers in the canonical weights of the result.

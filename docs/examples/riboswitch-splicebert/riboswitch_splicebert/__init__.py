@@ -1,0 +1,1 @@
+"""SpliceBERT for riboswitch: a family, its alphabet and its checkpoints, as data."""
