@@ -56,27 +56,36 @@ class Architecture:
         num_layers: Encoder layers.
         num_heads: Attention heads; divides D.
         feed_forward_size: Inner size of the feed-forward block.
-        positions: `learned` adds a table to the embedding, `rotary` turns queries and keys.
+        positions: `learned` adds a table to the embedding, `rotary` turns queries and keys, not
+            values: feature i of a head with feature i + head_size / 2, by the angle
+            position * rotary_base ** (-2 i / head_size). The first token has position 0.
         max_positions: Rows of the learned table; None where positions have no limit.
         position_offset: Row of the learned table that the first token takes.
-        rotary_base: Base of the rotary wavelengths.
+        rotary_base: Base of the rotary wavelengths, mostly 10000; any number from 1.
         token_types: Rows of the token-type table, of which row 0 is used; 0 for none.
         embedding_norm: Whether a LayerNorm follows the embedding.
         norm: `pre` (x + f(LN(x))), `post` (LN(x + f(x))), or `stream`, RiNALMo's: the
             attention's LayerNorm replaces the residual stream itself (x = LN(x); x + f(x))
             and the feed-forward block is `pre`.
-        norm_eps: Epsilon of every LayerNorm.
+        norm_eps: Epsilon of every LayerNorm, added to the variance; any number from 0, which is
+            allowed, to below 1. Models have 1e-5 and 1e-12.
         final_norm: Whether a LayerNorm follows the last layer.
-        activation: Of the feed-forward block. `gelu` is the exact one; `swiglu` has a
-            learned scalar beta for each layer: a * sigmoid(beta * a) * gate.
+        activation: Of the feed-forward block. `gelu` is the exact one, by erf, not its tanh
+            approximation; `swiglu` has a learned scalar beta for each layer:
+            a * sigmoid(beta * a) * gate, a being the output of `up`.
         attention_bias: Whether query, key, value and output projections have a bias.
         token_dropout: Expected share of masked tokens, for models that zero the embedding of
-            the mask and rescale the rest by (1 - expected) / (1 - observed); None for others.
-        mask_id: Id of the mask token, which token dropout needs.
+            the mask and rescale the rest by (1 - expected) / (1 - observed), observed among all
+            tokens of the sequence, special ones too; None for others. Positions are added after
+            that. Of a sequence of masks alone all embeddings are zero, and stay so: keep
+            1 - observed from 0, in half precision as well.
+        mask_id: Id of the mask token, which token dropout needs. None where a model has no mask;
+            it has no token dropout then.
         pooler: Whether tanh(dense(first token)) exists.
-        lm_head: Whether the masked-language-model head exists.
-        lm_activation: Activation inside that head.
-        tied: Whether the head's decoder is the token embedding.
+        lm_head: Whether the masked-language-model head exists: dense, activation, LayerNorm,
+            decoder.
+        lm_activation: Activation inside that head; `gelu` is the exact one here too.
+        tied: Whether the head's decoder is the token embedding; its bias is its own.
     """
 
     vocab_size: int = field(validator=_positive)

@@ -23,6 +23,9 @@ class Group(NamedTuple):
 class TokenBatch:
     """Token ids of n sequences, one after the other.
 
+    Special tokens are among them; there is no padding. `Model` gives an encoder no empty batch
+    and no empty sequence.
+
     Attributes:
         ids: int32, shape (total,).
         offsets: int64, shape (n + 1,); sequence i is `ids[offsets[i]:offsets[i + 1]]`.
@@ -125,6 +128,9 @@ def run_sorted(
     batch: TokenBatch, run: Callable[[TokenBatch], Mapping[str, NDArray[Any] | list[NDArray[Any]]]]
 ) -> dict[str, list[NDArray[Any]]]:
     """Let an encoder work on sequences sorted by length, and give each its own results.
+
+    For `Backbone.forward` of any backend: neighbours then have similar lengths, so that
+    `padded` fills up little and `groups` finds long runs.
 
     Args:
         batch: Sequences in any order.

@@ -26,11 +26,14 @@ from riboswitch.batch import TokenBatch
 from riboswitch.origins import Released
 
 Array = NDArray[Any]
-Weights = Mapping[str, Array]
-"""Canonical weights: the names and shapes of `Architecture.parameter_shapes()`.
+"""A NumPy array of any dtype."""
 
-A writeable array is the reader's to keep. A read-only one is a view of a file that may change:
-what is to last must be a copy.
+Weights = Mapping[str, Array]
+"""Canonical weights, by the names and in the shapes of `Architecture.parameter_shapes()`.
+
+A writeable array is the reader's to keep, but not to change in place: who reads it again may get
+the same memory. A read-only one is a view of a file that may change: what is to last must be a
+copy. `riboswitch.weights.owned` returns what lasts in either case.
 """
 
 OUTPUTS = ("representation", "logits", "hidden_states", "attentions", "pooled")
@@ -43,23 +46,37 @@ class Backbone(Protocol):
 
     @property
     def module(self) -> Any:
-        """The native object: a `torch.nn.Module`, a `paddle.nn.Layer` or the like."""
+        """The native object, such as a `torch.nn.Module` or a `paddle.nn.Layer`.
+
+        It holds the parameters themselves: users train it, and `forward` and `canonical` go by
+        what it has at that moment.
+        """
 
     def forward(self, batch: TokenBatch, outputs: Sequence[str]) -> dict[str, list[Array]]:
         """Run the encoder.
 
         What a sequence gets never depends on its neighbours beyond rounding. Safe to call
-        from several threads at once.
+        from several threads at once. Nothing need be checked here: those who call it have seen
+        that there is at least one sequence, that each has a token and at most
+        `Architecture.max_tokens`, that ids are in the vocabulary and that the architecture has
+        the outputs.
 
         Args:
-            batch: Packed tokens, sequences in any order.
-            outputs: Names out of `OUTPUTS`.
+            batch: Packed tokens, sequences in any order; it stays as it is.
+            outputs: Names out of `OUTPUTS`; nothing else need be computed. `attentions` are
+                there for those who look into a model: bulk jobs never ask for them.
 
         Returns:
             For each name one array a sequence, in the batch's order, special tokens
             included, float64 where the encoder computes in float64 and float32 elsewhere:
             representation (T, D); logits (T, V); hidden_states (N + 1, T, D), the first one
-            the embedding, the last one the representation; attentions (N, H, T, T); pooled (D).
+            the embedding, the last one the representation; attentions (N, H, T, T), each row of
+            which adds up to 1; pooled (D).
+
+        Raises:
+            MemoryError: Memory ran out, the device's too, whatever the framework raises. It
+                reaches who called `Model`; a bulk job makes a `ResourceError` of it, which says
+                what to do, keeps what it has and can be started again.
         """
 
     def canonical(self) -> Weights:
@@ -83,7 +100,13 @@ class Backend(Protocol):
         """The framework and its version, for manifests."""
 
     def devices(self) -> tuple[str, ...]:
-        """Devices that this machine has, the one for `auto` first."""
+        """Devices that this machine has, the one for `auto` first.
+
+        `"cpu"` is the CPU's name in every backend: there a `Model` gives batches of about 1024
+        tokens to as many threads as there are cores, inside `single_thread`. On any other device
+        it gives one batch of up to 32768 tokens after the other. Call those as the framework
+        does, `cuda` or `gpu`, and one of several `cuda:1`: manifests leave out the number.
+        """
 
     def dtypes(self, device: str) -> tuple[str, ...]:
         """Dtypes that the encoder computes in on that device, the one for `auto` first."""
@@ -91,12 +114,23 @@ class Backend(Protocol):
     def build(
         self, architecture: Architecture, weights: Weights, *, device: str, dtype: str
     ) -> Backbone:
-        """Make a backbone of canonical weights, each read once and not kept if copied."""
+        """Make a backbone of canonical weights, each read once and not kept if copied.
+
+        What reading a weight raises passes through.
+
+        Args:
+            architecture: One that `BackendEntry.refuses` lets pass.
+            weights: All that it has; names and shapes have been checked.
+            device: One of `devices()`, never `auto`.
+            dtype: One of `dtypes(device)`, never `auto`.
+        """
 
     def single_thread(self) -> AbstractContextManager[None]:
         """While entered, one call computes on one core, so that several can run side by side.
 
-        Results must then not depend on how many run at once.
+        Results must then not depend on how many run at once. It nests, and several threads may
+        be inside. A framework that cannot be told may do nothing, if its results keep to that:
+        calls then share the cores as they come.
         """
 
 
@@ -134,12 +168,16 @@ class BackendEntry:
 
     Attributes:
         name: As in `load(…, backend=name)`.
-        requires: Modules that must be importable.
-        install: The command that brings them.
+        requires: Modules that must be importable. They are looked for and not imported.
+        install: The command that brings them, for the error when one is missing and for
+            `riboswitch doctor`.
         load: Imports the framework and returns the `Backend`.
-        priority: `auto` takes the highest one that is installed and can compute the model.
-        refuses: Why the backend cannot compute an architecture, a clause in a few words; None
-            when it can. Asked before the framework is imported and before any number is read.
+        priority: `auto` takes the highest one that is installed and can compute the model:
+            `torch` has 30, `paddle` 20, `numpy`, which is always there, 10, and `paddlenlp` -10.
+            So the default, 0, is for a backend that is taken by name alone.
+        refuses: Why the backend cannot compute an architecture, a clause in a few words that
+            ends a sentence ("it has no rotary positions"); None when it can. Asked before the
+            framework is imported and before any number is read.
     """
 
     name: str = _name()

@@ -1,4 +1,8 @@
-"""Canonical weights: arrays by name, from a seed, and how they are kept, joined and hashed."""
+"""Canonical weights: arrays by name, from a seed, and how they are kept, joined and hashed.
+
+`LazyWeights`, `owned`, `joined` and `shown` are meant for every backend, and for layouts: ours
+use them as a stranger's may.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,8 @@ from riboswitch.interfaces import Array, Weights
 
 class LazyWeights(Mapping[str, Array]):
     """Arrays by canonical name, each made when asked for and not kept.
+
+    What `Backbone.canonical` returns, for one.
 
     Attributes:
         dtypes: Of the numbers where they come from; float32 for those that it does not name.
@@ -64,7 +70,11 @@ def random_weights(architecture: Architecture, seed: int) -> Weights:
 
 
 def owned(array: Array, dtype: Any) -> Array:
-    """Return an array of that dtype, in C order, that lasts: itself if writeable, else a copy."""
+    """Return an array of that dtype, in C order, that lasts: itself if writeable, else a copy.
+
+    For `Backend.build`: a weight that is a view of a file is copied, and another is not. `dtype`
+    is any that NumPy knows, `ml_dtypes.bfloat16` too.
+    """
     if array.flags.writeable and array.flags.c_contiguous and array.dtype == dtype:
         return array
     return np.array(array, dtype, order="C")
@@ -78,7 +88,11 @@ def shown(array: Array) -> Array:
 
 
 def joined(arrays: Sequence[Array]) -> Array:
-    """Join arrays by rows; without a copy where they follow one another in a mapped file."""
+    """Join arrays by rows; without a copy where they follow one another in a mapped file.
+
+    For a backend that has query, key and value in one matrix. The result is writeable and lasts;
+    `owned` brings it into another dtype.
+    """
     first = arrays[0]
     if not _adjacent(arrays):
         return np.concatenate(arrays)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -14,10 +16,50 @@ from riboswitch_models import rnaernie
 @impl
 def riboswitch_models():
     entry = rnaernie.MODELS[0]
-    return [evolve(entry, name="good"), evolve(entry, name="poor", licence=" ", family="a\\nb")]
+    return [evolve(entry, name="good"), evolve(entry, name="poor", licence=" ", source="a\\nb")]
 """
 BROKEN = "raise OSError('no such library')"
-NOTHING = "from riboswitch import impl\n\n@impl\ndef riboswitch_open_checkpoint(path):\n    pass\n"
+OPENS = "from riboswitch import impl\n\n@impl\ndef riboswitch_open_checkpoint(path):\n    pass\n"
+GREEDY = OPENS.replace("pass", "return path.read_bytes() and 1 / 0")
+WRITES = OPENS.replace("open_checkpoint(path)", "write_checkpoint(path, draft)")
+READS = """
+from riboswitch import impl
+from riboswitch.interfaces import Layout
+
+@impl
+def riboswitch_layouts():
+    return [Layout(name="seen", plain=str, describe=lambda c: None, rules=lambda a, c: [])]
+"""
+PACKS = """
+from attrs import evolve
+from riboswitch import impl
+from riboswitch.interfaces import Form, Layout
+from stranger_crate import Crate
+
+@impl
+def riboswitch_layouts():
+    return [Layout(name="packed", plain=str, describe=lambda c: None, rules=lambda a, c: [],
+                   form=lambda entry: Form(container="crate"))]
+
+@impl
+def riboswitch_open_checkpoint(path):
+    return Crate().open(path)
+
+@impl
+def riboswitch_write_checkpoint(path, draft):
+    return Crate().write(path, draft)
+"""
+SOURCES = {
+    "strange": PLUGIN,
+    "broken": BROKEN,
+    "opens": OPENS,
+    "greedy": GREEDY,
+    "writes": WRITES,
+    "reads": READS,
+    "packs": PACKS,
+}
+CRATE = Path(__file__).parent.parent / "contract" / "crate.py"
+ALONE = {"RIBOSWITCH_DISABLE_PLUGINS": "torch,paddle,paddlenlp"}
 
 
 @pytest.fixture
@@ -27,18 +69,17 @@ def stranger(cli):
     info = folder / "stranger-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
-    sources = {"strange": PLUGIN, "broken": BROKEN, "silent": NOTHING}
-    points = [f"{name} = stranger_{name}" for name in sources]
+    points = [f"{name} = stranger_{name}" for name in SOURCES]
     (info / "entry_points.txt").write_text("\n".join(["[riboswitch]", *points]))
-    for name, source in sources.items():
+    shutil.copy(CRATE, folder / "stranger_crate.py")
+    for name, source in SOURCES.items():
         (folder / f"stranger_{name}.py").write_text(source)
     return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
 
 
 def test_a_layout_that_keeps_its_contract(cli):
     # A model and a layout have this name. NumPy alone: another framework takes seconds to start.
-    alone = {"RIBOSWITCH_DISABLE_PLUGINS": "torch,paddle,paddlenlp"}
-    done = cli("plugins", "--check", "rnafm", env=alone)
+    done = cli("plugins", "--check", "rnafm", env=ALONE)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert "pass  model_rnafm: text_comes_back" in lines
@@ -58,6 +99,33 @@ def test_a_plugin_that_breaks_it_says_where(cli, stranger):
     assert done.stdout.splitlines()[-1].endswith("1 failed, 0 skipped")
 
 
+@pytest.mark.parametrize(
+    ("name", "note", "tested"),
+    [
+        ("seen", "note  layout_seen: it is only read, so no file", "writing_it_is_a_clear_error"),
+        ("reads", "note  layout_seen: it is only read, so no file", "it_is_registered"),
+        ("opens", "note  opener_opens: no layout names a container", "no_pickle_is_run"),
+        ("crate", "for what it does hold, float64, float32, float16, bfloat16, int64, and seal",
+         "a_file_that_is_replaced_or_deleted[replaced]"),
+    ],
+)  # fmt: skip
+def test_what_could_not_be_tested_is_said(cli, stranger, name, note, tested):
+    done = cli("plugins", "--check", name, env={**stranger, **ALONE})
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert note in lines[-2]
+    assert ": subclass " in lines[-2]
+    assert any(line.endswith(f": {tested}") for line in lines)
+    assert lines[-1] == f"{name}: {len(lines) - 2} passed, 0 failed, 0 skipped"
+
+
+def test_an_opener_that_harms_others_is_found_without_a_file_of_its_own(cli, stranger):
+    done = cli("plugins", "--check", "greedy", env={**stranger, **ALONE})
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "FAIL  opener_greedy: a_foreign_file_is_left_to_others[text]" in done.stdout
+    assert "ZeroDivisionError" in done.stdout
+
+
 def test_configuration_of_where_one_stands_does_not_matter(cli):
     cli.write("conftest.py", "raise SystemExit('the conftest of a bystander')")
     cli.write("pytest.ini", "[pytest]\naddopts = --no-such-option")
@@ -69,9 +137,9 @@ def test_configuration_of_where_one_stands_does_not_matter(cli):
 @pytest.mark.parametrize(
     ("name", "code", "message"),
     [
-        ("nunpy", 2, "no plugin, backend, model or layout 'nunpy'.\nDid you mean 'numpy'?"),
+        ("nunpy", 2, "or container 'nunpy'.\nDid you mean 'numpy'?"),
         ("", 2, "There are: adapters, "),
-        ("silent", 2, "announces no backend, model or layout to check"),
+        ("writes", 2, "brings nothing that can be checked"),
         ("broken", 4, "is left out: OSError: no such library"),
     ],
 )

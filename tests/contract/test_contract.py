@@ -43,6 +43,26 @@ def test_a_mixin_cannot_replace_one_either():
         type("TestMine", (cheat, BackendContract), {"backend": "numpy"})
 
 
+@pytest.mark.parametrize("mark", ["skip", "xfail"])
+def test_a_replacement_that_does_not_run_is_an_error(mark):
+    @overrides("it is slow")
+    def dropped(self):
+        raise AssertionError
+
+    reason = {} if mark == "skip" else {"reason": "it is slow"}
+    dropped = getattr(pytest.mark, mark)(**reason)(dropped)
+    with pytest.raises(TypeError, match="by one that does not run"):
+        made(**{TEST: dropped})
+
+
+@pytest.mark.parametrize("name", ["__init__", "__new__"])
+def test_what_pytest_would_not_collect_is_an_error(name):
+    with pytest.raises(TypeError, match=f"has {name}, so pytest would collect none"):
+        made(**{name: lambda self: None})
+    with pytest.raises(TypeError, match="collect none of its tests"):
+        type("TestMine", (type("Cheat", (), {name: lambda self: None}), BackendContract), {})
+
+
 @pytest.mark.parametrize("helper", ["build", "near", "_exempted", "dtypes"])
 def test_helpers_of_the_contract_are_part_of_it(helper):
     with pytest.raises(TypeError, match=rf"{helper} replaces a part"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from attrs import evolve
 
+from riboswitch.errors import CheckpointError
 from riboswitch.interfaces import DTYPES
 from riboswitch.registry import registry
 from riboswitch.testing import BackendContract
@@ -149,6 +151,41 @@ def swallowing(self):
         yield
 
 
+def memo():
+    """Hand out the same arrays again."""
+    known = {}
+
+    def forward(self, inner, batch, outputs):
+        key = (id(inner), batch.ids.tobytes(), batch.offsets.tobytes(), tuple(outputs))
+        if key not in known:
+            known[key] = inner, inner.forward(batch, outputs)
+        return known[key][1]
+
+    return {"forward": forward}
+
+
+def scribbling(self, inner, batch, outputs):
+    found = inner.forward(batch, outputs)
+    batch.ids[:] = 1
+    return found
+
+
+def writeable(self, inner):
+    weights = inner.canonical()
+    return {**weights, "embedding.tokens": inner.weights["embedding.tokens"]}
+
+
+def wrapping(self, architecture, weights, *, device, dtype):
+    try:
+        return Broken.build(self, architecture, weights, device=device, dtype=dtype)
+    except BaseException as error:
+        raise RuntimeError("building failed") from error
+
+
+def all_of_them(self, inner, batch, outputs):
+    return inner.forward(batch, outputs or ("representation",))
+
+
 SHARED = {}
 
 
@@ -214,18 +251,37 @@ MUTANTS = {
         "test_devices_and_dtypes_are_declared",
         None,
     ),
+    "hands out its own results": (
+        memo(),
+        "test_what_goes_in_and_comes_out_is_the_caller_s",
+        None,
+    ),
+    "scribbles on the batch": (
+        {"forward": scribbling},
+        "test_what_goes_in_and_comes_out_is_the_caller_s",
+        None,
+    ),
+    "shows its weights": (
+        {"canonical": writeable},
+        "test_what_canonical_gives_cannot_change_the_encoder",
+        None,
+    ),
+    "answers when nothing is asked": (
+        {"forward": all_of_them},
+        "test_what_is_not_asked_for_or_not_there",
+        None,
+    ),
     "has no version": ({"version": " "}, "test_it_is_announced_and_starts", None),
     "has another name": ({"name": "other"}, "test_it_is_announced_and_starts", None),
 }
 
 
 @pytest.fixture
-def announce(monkeypatch):
+def announce(install):
     def add(parts: dict[str, object], **changes: object) -> TestBroken:
         backend = type("Mutant", (Broken,), parts)()
         entry = evolve(registry().backends["numpy"], name="broken", load=lambda: backend, **changes)
-        monkeypatch.setattr(registry(), "backends", {"broken": entry, **registry().backends})
-        monkeypatch.setattr(registry(), "_started", {})
+        install(riboswitch_backends=lambda: [entry])
         return TestBroken()
 
     return add
@@ -247,6 +303,13 @@ def test_a_broken_one_fails(announce, mutant):
         run(announce(parts), test, parameter)
 
 
+@pytest.mark.parametrize("error", [CheckpointError, MemoryError, KeyboardInterrupt])
+def test_a_backend_that_changes_errors_fails(announce, error):
+    announce({}).test_the_error_of_a_weight_passes_through(error)
+    with pytest.raises(RuntimeError, match="building failed"):
+        announce({"build": wrapping}).test_the_error_of_a_weight_passes_through(error)
+
+
 @pytest.mark.parametrize("refuses", [lambda a: True, lambda a: "", lambda a: 1 / 0])
 def test_a_refusal_without_words_fails(announce, refuses):
     contract = announce({}, refuses=refuses)
@@ -259,3 +322,36 @@ def test_a_backend_that_refuses_everything_fails(announce):
     contract.test_agrees_with_numpy_or_refuses("plain")
     with pytest.raises(AssertionError, match="it refuses every architecture"):
         contract.test_outputs_fit_each_other()
+
+
+HEAVY = """
+from riboswitch import impl
+from riboswitch.interfaces import BackendEntry
+{top}
+
+def refuses(architecture):
+    {inner}
+
+@impl
+def riboswitch_backends():
+    return [BackendEntry(name="broken", requires=("wave",), install="-", load=lambda: None,
+                         refuses=refuses)]
+"""
+
+
+@pytest.mark.parametrize(
+    ("top", "inner", "light"),
+    [("", "", True), ("import wave", "", False), ("", "import wave", False)],
+)
+def test_a_plugin_that_imports_its_framework_fails(monkeypatch, tmp_path, top, inner, light):
+    info = tmp_path / "heavy-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: heavy\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[riboswitch]\nheavy = heavy_plugin\n")
+    (tmp_path / "heavy_plugin.py").write_text(HEAVY.format(top=top, inner=inner or "return None"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    if light:
+        TestBroken().test_announcing_it_imports_no_framework()
+        return
+    with pytest.raises(AssertionError, match="imported: wave"):
+        TestBroken().test_announcing_it_imports_no_framework()

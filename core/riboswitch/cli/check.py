@@ -10,12 +10,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from riboswitch.errors import RiboswitchError, UsageError
 
+if TYPE_CHECKING:
+    from riboswitch.plugins import Plugin
+
 Target = tuple[str, str]
-"""What kind of thing, `backend`, `model` or `layout`, and its name."""
+"""What kind of thing, `backend`, `model`, `layout`, `container` or `opener`, and its name."""
 MODULE = "riboswitch.testing.check"
 VARIABLE = "RIBOSWITCH_CHECK"
 
@@ -25,7 +28,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check",
         metavar="NAME",
-        help="run the contract of a plugin, or of one backend, model or layout; needs pytest",
+        help="run the contract of a plugin or of one thing that it brings; needs pytest",
     )
 
 
@@ -35,8 +38,10 @@ def run(name: str) -> int:
     Raises:
         UsageError: There is nothing of that name, or pytest is not installed.
     """
+    _need_pytest()
     targets = find(name)
     report = _collect_and_run(targets)
+    _print_notes(targets)
     counts = [(report.passed, "passed"), (report.failed, "failed"), (report.skipped, "skipped")]
     print(f"{name}: {', '.join(f'{count} {what}' for count, what in counts)}")
     return 0 if report.passed and not report.failed else RiboswitchError.exit_code
@@ -49,32 +54,54 @@ def find(name: str) -> list[Target]:
         UsageError: There is nothing of that name, or it is not installed or disabled.
     """
     from riboswitch.registry import registry
+    from riboswitch.testing.openers import containers
 
     reg = registry()
     kinds: dict[str, Mapping[str, object]]
     kinds = {"backend": reg.backends, "model": reg.models, "layout": reg.layouts}
-    plugins = {state.name: state.state for state in reg.plugins}
-    if (state := plugins.get(name, "loaded")) != "loaded":
-        error = UsageError if state == "disabled" else RiboswitchError
-        raise error(f"The plugin {name!r} is left out: {state}")
-    brought = reg.announced(name) if name in plugins else []
+    kinds["container"] = containers()
+    plugins = {plugin.name: plugin for plugin in reg.plugins}
+    brought = _brought(plugins[name]) if name in plugins else []
     named = [(kind, name) for kind, entries in kinds.items() if name in entries]
     for backend in (one for kind, one in [*brought, *named] if kind == "backend"):
         reg.backend(backend)  # says what is missing
     if name in plugins and not brought and not named:
-        raise UsageError(f"The plugin {name!r} announces no backend, model or layout to check.")
+        raise UsageError(f"The plugin {name!r} brings nothing that can be checked.")
     if not brought and not named:
         raise _unknown(name, [*plugins, *(n for entries in kinds.values() for n in entries)])
     return [*dict.fromkeys([*brought, *named])]
+
+
+def _brought(plugin: Plugin) -> list[Target]:
+    """All that a plugin brings: what it announces, and the files that it opens and writes."""
+    from riboswitch.registry import registry
+    from riboswitch.testing.openers import containers_of
+
+    if plugin.state != "loaded":
+        error = UsageError if plugin.state == "disabled" else RiboswitchError
+        raise error(f"The plugin {plugin.name!r} is left out: {plugin.state}")
+    files = [("container", name) for name in containers_of(plugin.name)]
+    if not files and "riboswitch_open_checkpoint" in plugin.hooks:
+        files = [("opener", plugin.name)]
+    return [*registry().announced(plugin.name), *files]
 
 
 def _unknown(name: str, known: list[str]) -> UsageError:
     near = get_close_matches(name, known, 1)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     return UsageError(
-        f"There is no plugin, backend, model or layout {name!r}.\n"
+        f"There is no plugin, backend, model, layout or container {name!r}.\n"
         f"{hint}There are: {', '.join(dict.fromkeys(known))}"
     )
+
+
+def _print_notes(targets: list[Target]) -> None:
+    """Say what could not be checked, and why."""
+    from riboswitch.testing.check import note_of
+
+    for kind, name in targets:
+        if note := note_of(kind, name):
+            print(f"note  {kind}_{name}: {note}")
 
 
 class Report:
@@ -107,14 +134,19 @@ class Report:
         print(f"FAIL  {name}", *message.splitlines(), sep="\n      ", flush=True)
 
 
-def _collect_and_run(targets: list[Target]) -> Report:
+def _need_pytest() -> None:
     try:
-        import pytest
+        import pytest  # noqa: F401  # it is asked for before anything is looked up
     except ModuleNotFoundError as error:
         raise UsageError(
             "Contracts are run by pytest, which is not installed.\n"
             'Install it: pip install "riboswitch[testing]"'
         ) from error
+
+
+def _collect_and_run(targets: list[Target]) -> Report:
+    import pytest
+
     report = Report()
     with TemporaryDirectory() as folder, _told(targets):
         options = ["-p", "no:cacheprovider", "-p", "no:terminal", "--noconftest"]

@@ -63,6 +63,20 @@ class Batches(BackendCase):
             assert [getattr(found, name) for name in outputs] == [[]] * len(outputs)
             assert model.embed([]) == []
 
+    def test_what_goes_in_and_comes_out_is_the_caller_s(self) -> None:
+        """The batch stays as it is; who writes into a result changes no later one."""
+        for name, architecture in self.shapes():
+            backbone, outputs = self.build(architecture), outputs_of(architecture)
+            batch, given = (batch_of(architecture, (7, 33, 7)) for _ in "12")
+            expected = self.run(backbone, batch, outputs)
+            assert np.array_equal(batch.ids, given.ids), f"{name}: the batch's ids"
+            assert np.array_equal(batch.offsets, given.offsets), f"{name}: the batch's offsets"
+            kept = {n: [np.array(a) for a in arrays] for n, arrays in expected.items()}
+            for array in (a for arrays in expected.values() for a in arrays):
+                if array.flags.writeable:
+                    array[...] = 7
+            same(self.run(backbone, batch, outputs), kept, 0, f"{name}, a result written to")
+
     def test_a_call_repeats_itself_bit_for_bit(self) -> None:
         """No dropout, no chance: twice the same, in each declared dtype, and built anew."""
         for name, architecture in self.shapes():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from riboswitch.architecture import Architecture
-from riboswitch.errors import BackendError
-from riboswitch.interfaces import DTYPES, Array, float_dtype
+from riboswitch.errors import BackendError, UsageError
+from riboswitch.interfaces import DTYPES, OUTPUTS, Array, float_dtype
 from riboswitch.registry import refusal, registry
 from riboswitch.testing.backend_case import HALF, BackendCase, judge, same
 from riboswitch.testing.shapes import CHANGES, batch_of, outputs_of, shape
@@ -67,6 +67,15 @@ class Numbers(BackendCase):
             for output in outputs:
                 alone = self.run(backbone, batch, (output,))
                 same(alone, {output: together[output]}, 5e-6, f"{name}, asked for alone")
+
+    def test_what_is_not_asked_for_or_not_there(self) -> None:
+        """Nothing for nothing; what an architecture lacks is a `UsageError` of the `Model`."""
+        for name, architecture in self.shapes():
+            backbone = self.build(architecture)
+            assert self.run(backbone, batch_of(architecture, LENGTHS), ()) == {}, name
+            for output in {*OUTPUTS} - {*outputs_of(architecture)}:
+                with pytest.raises(UsageError, match=f"no output '{output}'"):
+                    self.model(architecture).forward(["GGGUGCGAUCAU"], (output,))
 
     def test_outputs_fit_each_other(self) -> None:
         """The last hidden state is the representation; a token's attentions add up to 1."""

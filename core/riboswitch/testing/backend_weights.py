@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from riboswitch.errors import CheckpointError
 from riboswitch.interfaces import Array, float_dtype
 from riboswitch.loading import load
 from riboswitch.testing.backend_case import BackendCase, same
 from riboswitch.testing.lively import lively_weights
 from riboswitch.testing.shapes import batch_of, outputs_of
+from riboswitch.weights import LazyWeights
 
 LENGTHS = (7, 1, 19)
 AT_ONCE = 6
@@ -65,6 +68,32 @@ class Weights(BackendCase):
                     assert found[key].dtype == float_dtype(dtype), f"{name}: {key}"
                     assert found[key].shape == array.shape, f"{name}: {key}"
                     assert np.array_equal(found[key], array), f"{name}: {key} in {dtype}"
+
+    def test_what_canonical_gives_cannot_change_the_encoder(self) -> None:
+        """An array that can be written to is a copy; where memory is shared it is read-only."""
+        for name, architecture in self.shapes():
+            batch, outputs = batch_of(architecture, LENGTHS), outputs_of(architecture)
+            for dtype in {"float32", "float64"} & {*self.dtypes}:
+                backbone = self.build(architecture, dtype)
+                before = self.run(backbone, batch, outputs)
+                for array in backbone.canonical().values():
+                    if array.flags.writeable:
+                        array[...] = 7
+                same(self.run(backbone, batch, outputs), before, 0, f"{name}, canonical written to")
+
+    @pytest.mark.parametrize("error", [CheckpointError, MemoryError, KeyboardInterrupt])
+    def test_the_error_of_a_weight_passes_through(self, error: type[BaseException]) -> None:
+        """A damaged file, too little memory, a user who has had enough: as they are."""
+        _, architecture = next(self.shapes())
+        weights, left = lively_weights(architecture), iter(range(5))
+
+        def failing(name: str) -> Array:
+            if next(left, None) is None:
+                raise error("of the weight")
+            return weights[name]
+
+        with pytest.raises(error, match="of the weight"):
+            self.build(architecture, weights=LazyWeights(weights, failing))
 
     def test_each_weight_is_read_once(self) -> None:
         """In `build`, all of them, and never again."""

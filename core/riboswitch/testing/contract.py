@@ -9,9 +9,14 @@ from typing import Any, ClassVar, TypeVar
 
 import pytest
 
+from riboswitch.testing.guard import EXPECTED, WRONG, Guard
+
 F = TypeVar("F", bound=Callable[..., Any])
 _HOME = "riboswitch.testing."
 _REASON = "__riboswitch_reason__"
+_UNCOLLECTED = ("__init__", "__new__")
+"""With one of these pytest passes over a class, with a warning at most."""
+_DROPPING = {"skip", "skipif", "xfail"}
 
 
 def overrides(reason: str) -> Callable[[F], F]:
@@ -38,12 +43,12 @@ class Contract:
 
     A subclass states facts: class attributes that a contract lists under its own. What it
     replaces otherwise needs `@overrides("reason")`; else defining it is a `TypeError`, and so a
-    failure to collect its tests.
+    failure to collect its tests. A test of it that is skipped without a reason fails.
 
     Attributes:
         exempt: Tests that are known to fail, by name or by `name[parameter]`, and the reason of
             each. They run and are reported as expected failures; one that passes is a failure,
-            and so is the name of a test that does not exist.
+            and so is the name of a test or of a parameter that does not exist.
     """
 
     exempt: ClassVar[Mapping[str, str]] = {}
@@ -54,18 +59,37 @@ class Contract:
             _check_names(cls)
             _check_exemptions(cls)
 
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Look again when the tests are collected, and watch how they end."""
+        _check_names(type(self))
+        manager = metafunc.config.pluginmanager
+        if not manager.has_plugin(Guard.name):
+            manager.register(Guard(is_contract, tests_of), Guard.name)
+
     @pytest.fixture(autouse=True)
     def _exempted(self, request: pytest.FixtureRequest) -> None:
         """Expect the failures that `exempt` names."""
-        function = getattr(request.node, "originalname", request.node.name)
-        for name in {function, request.node.name} & self.exempt.keys():
-            mark = pytest.mark.xfail(reason=self.exempt[name], strict=True)
-            request.node.add_marker(mark)
+        node = request.node
+        if problem := node.stash.get(WRONG, ""):
+            pytest.fail(problem, pytrace=False)
+        for name in {getattr(node, "originalname", node.name), node.name} & self.exempt.keys():
+            node.stash[EXPECTED] = True
+            node.add_marker(pytest.mark.xfail(reason=self.exempt[name], strict=True))
 
 
 def facts_of(kind: type[Contract]) -> set[str]:
     """Names of the facts that a subclass may state."""
     return {n for base in kind.__mro__ if _shipped(base) for n in get_annotations(base)}
+
+
+def tests_of(kind: type) -> set[str]:
+    """Names of the tests that a contract brings."""
+    return {n for n in _own_names(kind) if n.startswith("test")}
+
+
+def is_contract(kind: object) -> bool:
+    """Whether a test class keeps a contract."""
+    return isinstance(kind, type) and issubclass(kind, Contract)
 
 
 def _shipped(kind: type) -> bool:
@@ -77,18 +101,42 @@ def _check_names(kind: type[Contract]) -> None:
     facts, own = facts_of(kind), set(_own_names(kind))
     for name in own - facts:
         owner = next(base for base in kind.__mro__ if name in vars(base))
-        if not _shipped(owner) and not getattr(vars(owner)[name], _REASON, ""):
-            raise TypeError(
-                f"{owner.__name__}.{name} replaces a part of the contract without a reason.\n"
-                'Remove it, put the test into `exempt`, or mark it: @overrides("the reason")'
-            )
+        if not _shipped(owner):
+            _check_override(owner, name)
+    for base in kind.__mro__:
+        if base is not object and not _shipped(base):
+            _check_collected(base)
     for name, value in vars(kind).items():
         unknown = name not in facts | own and not name.startswith(("_", "test", "pytest"))
         if unknown and not callable(value) and (near := get_close_matches(name, facts, 1)):
             raise TypeError(f"{kind.__name__} states {name!r}; did you mean {near[0]!r}?")
 
 
-def _own_names(kind: type[Contract]) -> Iterator[str]:
+def _check_override(owner: type, name: str) -> None:
+    value = vars(owner)[name]
+    if not getattr(value, _REASON, ""):
+        raise TypeError(
+            f"{owner.__name__}.{name} replaces a part of the contract without a reason.\n"
+            'Remove it, put the test into `exempt`, or mark it: @overrides("the reason")'
+        )
+    marks = {mark.name for mark in getattr(value, "pytestmark", ())}
+    if marks & _DROPPING or (name.startswith("test") and not callable(value)):
+        raise TypeError(
+            f"{owner.__name__}.{name} replaces a test of the contract by one that does not run.\n"
+            "Put the test into `exempt`: then it runs, and is expected to fail."
+        )
+
+
+def _check_collected(owner: type) -> None:
+    for name in _UNCOLLECTED:
+        if name in vars(owner):
+            raise TypeError(
+                f"{owner.__name__} has {name}, so pytest would collect none of its tests.\n"
+                "Prepare in a fixture instead: @pytest.fixture(autouse=True)"
+            )
+
+
+def _own_names(kind: type) -> Iterator[str]:
     for base in kind.__mro__:
         if _shipped(base):
             yield from (n for n in vars(base) if not n.startswith("__"))

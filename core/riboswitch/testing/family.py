@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
 import numpy as np
@@ -72,12 +72,25 @@ class ModelContract(Contract):
 
     def texts(self, count: int = 6, *, seed: int = 0) -> list[str]:
         """Texts of random words, the first of one word, in RNA's letters."""
-        rng, words = np.random.default_rng(seed), self.alphabet.words
-        step = self.alphabet.stride
-        lengths = [1, *rng.integers(2, 40, count - 1)]
-        joined = ["".join(rng.choice(words, n)) for n in lengths]
-        cut = [t[: self.alphabet.k + step * (n - 1)] for t, n in zip(joined, lengths, strict=True)]
-        return [self.alphabet.to_rna(t) if t in words else t.replace("T", "U") for t in cut]
+        rng = np.random.default_rng(seed)
+        return [self._text(rng, n) for n in (1, *rng.integers(2, self.longest(40), count - 1))]
+
+    def longest(self, most: int) -> int:
+        """So many words, or as many as the model takes."""
+        limit = self.entry.architecture.max_tokens
+        return most if limit is None else max(3, min(most, limit - 1))
+
+    def _text(self, rng: np.random.Generator, count: int) -> str:
+        """Random words in a row, where they overlap one that fits the one before."""
+        overlap = self.alphabet.k - self.alphabet.stride
+        text = str(rng.choice(self.alphabet.words))
+        for _ in range(count - 1):
+            end = text[len(text) - overlap :] if overlap else ""
+            fitting = [w for w in self.alphabet.words if w.startswith(end)]
+            if not fitting:
+                break
+            text += rng.choice(fitting)[overlap:]
+        return text.replace("T", "U")
 
     def test_it_is_registered(self) -> None:
         """Under its own name, with a family, a licence and a source in one line each."""
@@ -92,8 +105,30 @@ class ModelContract(Contract):
         assert misfit(architecture, self.alphabet) is None
         assert architecture.mask_id in (None, self.alphabet.mask_id)
         assert self.alphabet.words, "no token is made of letters"
+        letters = {c for word in self.alphabet.words for c in word.replace("T", "U")}
+        assert letters >= {*"ACGU"}, "no word has one of the four nucleotides"
         limit = max_residues(self.entry)
         assert limit is None or limit >= self.alphabet.k
+
+    def test_special_tokens_are_told_apart(self) -> None:
+        """The mask and the unknown token are no other's, and each type has one of its own."""
+        a = self.alphabet
+        others = {a.cls, a.pad, a.eos, a.ind, *a.types}
+        assert a.mask not in {a.unk, *others}
+        assert a.unk not in others
+        assert len({*a.types}) == len(a.types)
+
+    def test_each_word_has_a_token_of_its_own(self) -> None:
+        """No word is hidden behind another spelling, such as T beside U."""
+        for word in self.alphabet.words:
+            (ids,) = self.alphabet.encode([self.alphabet.to_rna(word)])
+            assert ids[1:-1].tolist() == [self.alphabet.index[word]], word
+
+    def test_its_family_shares_one_alphabet(self) -> None:
+        """Layouts find the alphabet of a checkpoint by its family."""
+        for entry in registry().models.values():
+            same = entry.family != self.entry.family or entry.alphabet == self.alphabet
+            assert same, f"{entry.name} is of the family {entry.family!r} with another alphabet"
 
     def test_text_comes_back(self) -> None:
         """`decode` of `encode` is the text, in RNA's letters."""
@@ -124,7 +159,7 @@ class ModelContract(Contract):
             batch = self.alphabet.encode([text, UNKNOWN * step + text, text])
         assert len(caught) == 1
         unknown = [int((ids == self.alphabet.unk_id).sum()) for ids in batch]
-        assert unknown == [0, self.alphabet.k if self.alphabet.stride < self.alphabet.k else 1, 0]
+        assert unknown == [0, 1, 0]
 
     def test_a_mask_is_the_mask_token(self) -> None:
         """`<mask>` in a text, and only that."""
@@ -155,6 +190,31 @@ class ModelContract(Contract):
                 far = float(np.abs(found - expected).max())
                 assert far <= TOLERANCES["backends", "float32"], f"{name} is {far:.2g} off"
 
+    def test_a_saved_copy_loads_again(self, tmp_path: Path) -> None:
+        """In our own layout, under its own name: the same architecture, alphabet and numbers."""
+        model, texts = self.small("numpy", "float32"), self.texts()
+        model.save(tmp_path / "own")
+        again = load(self.model, weights=tmp_path / "own", backend="numpy", dtype="float32")
+        assert again.entry == model.entry
+        pairs = zip(again.embed(texts), model.embed(texts), strict=True)
+        assert all(np.array_equal(a, b) for a, b in pairs)
+
+    def test_a_mask_is_filled_or_refused(self) -> None:
+        """Without a head logits are a `UsageError`, and words that overlap are not filled in."""
+        model, text = self.small("numpy", "float32"), self.texts()[-1]
+        masked = f"<mask>{text[self.alphabet.stride :]}"
+        if model.architecture.lm_head:
+            (logits,) = model.forward([text], ("logits",)).logits
+            assert logits.shape == (self.alphabet.num_tokens(len(text)), len(self.alphabet))
+        else:
+            with pytest.raises(UsageError, match="has no output 'logits'"):
+                model.forward([text], ("logits",))
+        if model.architecture.lm_head and self.alphabet.stride == self.alphabet.k:
+            assert len(model.fill_mask(masked, top_k=2)) == 2
+        else:
+            with pytest.raises(UsageError):
+                model.fill_mask(masked)
+
     def test_rows_are_those_of_words(self) -> None:
         """One for each word and none for special tokens; with `pool`, one for a text."""
         model, texts = self.small("numpy", "float32"), self.texts()
@@ -166,12 +226,13 @@ class ModelContract(Contract):
     def test_a_text_that_is_too_long_is_an_error(self) -> None:
         """It names the text and the limit; the longest one passes."""
         model = self.small("numpy", "float32")
-        limit = max_residues(self.entry)
+        limit = max_residues(model.entry)
         if limit is None:
-            assert self.entry.architecture.max_tokens is None
+            assert model.architecture.max_tokens is None
             return
         step = self.alphabet.stride
-        longer = (self.texts()[0] * (limit + step))[: limit + step]
+        words = self.alphabet.num_words(limit + step)
+        longer = self._text(np.random.default_rng(0), words).ljust(limit + step, "A")
         longest = longer[:-step]
         assert len(model.embed([longest])[0]) == self.alphabet.num_words(limit)
         with pytest.raises(SequenceError, match=rf"sequence 1: .*{limit}"):

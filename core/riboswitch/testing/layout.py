@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,12 +14,12 @@ from attrs import evolve
 from riboswitch.conversion.convert import convert
 from riboswitch.conversion.plan import Plan, make_plan
 from riboswitch.conversion.write import save
-from riboswitch.errors import CheckpointError, RiboswitchError, RiboswitchWarning, UsageError
-from riboswitch.interfaces import Array, Layout, ModelEntry
+from riboswitch.errors import CheckpointError, RiboswitchWarning, UsageError
+from riboswitch.interfaces import Array, ModelEntry
 from riboswitch.layouts import recognise
 from riboswitch.opening import Opened, open_model
 from riboswitch.registry import registry
-from riboswitch.testing.contract import Contract
+from riboswitch.testing.layout_case import SIZES, LayoutCase, names, one_of_each, quiet, small
 from riboswitch.testing.lively import rounded_weights
 from riboswitch.weights import LazyWeights
 
@@ -39,7 +38,7 @@ CHANGES: tuple[Mapping[str, Any], ...] = (
 Bits = dict[str, tuple[str, tuple[int, ...], bytes]]
 
 
-class LayoutContract(Contract):
+class LayoutContract(LayoutCase):
     """The contract of a checkpoint layout that is written as well as read:
 
         class TestMine(LayoutContract):
@@ -52,31 +51,20 @@ class LayoutContract(Contract):
         sizes: Of the small models that are written.
     """  # noqa: D415  # an example follows
 
-    layout: ClassVar[str]
     models: ClassVar[tuple[str, ...]] = ()
-    sizes: ClassVar[Mapping[str, Any]] = {
-        "num_layers": 2,
-        "hidden_size": 40,
-        "num_heads": 4,
-        "feed_forward_size": 50,
-    }
-
-    @property
-    def table(self) -> Layout:
-        """As the plugin announces it."""
-        return registry().layout(self.layout)
+    sizes: ClassVar[Mapping[str, Any]] = SIZES
 
     def entries(self) -> list[ModelEntry]:
         """Small models that it holds."""
         known = registry().models
-        held = [known[name] for name in self.models] or [*_one_of_each(self.table)]
+        held = [known[name] for name in self.models] or [*one_of_each(self.table)]
         assert held, f"the layout {self.layout!r} holds no registered model"
-        return [evolve(e, architecture=e.architecture.evolve(self.sizes)) for e in held]
+        return [small(entry, self.sizes) for entry in held]
 
     def write(self, entry: ModelEntry, path: Path, dtype: str = "float32") -> Plan:
         """Save a small model; what is lost is no matter here."""
         weights = rounded_weights(entry.architecture, dtype)
-        with _quiet():
+        with quiet():
             save(entry, weights, path, self.layout)
             return make_plan(entry, weights, self.layout)
 
@@ -87,7 +75,7 @@ class LayoutContract(Contract):
     def test_it_is_registered(self) -> None:
         """Under its own name, and it is written as well as read."""
         assert self.table.name == self.layout
-        assert self.table.form is not None, "it is only read"
+        assert self.table.form is not None, "it is only read: take ReadOnlyLayoutContract"
 
     @pytest.mark.parametrize("dtype", DTYPES)
     def test_weights_come_back_bit_for_bit(self, tmp_path: Path, dtype: str) -> None:
@@ -131,10 +119,16 @@ class LayoutContract(Contract):
             heads = {"num_heads": entry.architecture.num_heads}
             first, own, again = (tmp_path / f"{entry.name}-{n}" for n in ("1", "own", "2"))
             self.write(entry, first, dtype)
-            with _quiet():
+            with quiet():
                 convert(first, own, "riboswitch", architecture=heads, verify=dtype == "float32")
                 convert(own, again, self.layout)
             assert bits(again) == bits(first), entry.name
+
+    def test_a_missing_tensor_is_an_error(self, tmp_path: Path) -> None:
+        """Never another model in silence."""
+        for entry in self.entries():
+            self.write(entry, tmp_path / entry.name)
+            self.misses_nothing(self.open(entry, tmp_path / entry.name))
 
     def test_a_file_cut_short_is_one_error(self, tmp_path: Path) -> None:
         """A `CheckpointError` that names the file, wherever it ends."""
@@ -145,7 +139,7 @@ class LayoutContract(Contract):
         data = file.read_bytes()
         for length in (0, 1, 8, 100, len(data) // 2, len(data) - 1):
             file.write_bytes(data[:length])
-            with pytest.raises(CheckpointError, match="whole"), _quiet():
+            with pytest.raises(CheckpointError, match="whole"), quiet():
                 convert(path, tmp_path / "new", "riboswitch", architecture={"num_heads": 4})
             assert names(tmp_path) == ["whole"]
 
@@ -176,9 +170,9 @@ class LayoutContract(Contract):
     def test_another_family_is_refused(self, tmp_path: Path) -> None:
         """With a `CheckpointError`, and nothing is left."""
         for entry in self.entries():
-            stranger = evolve(entry, name="stranger", family="of nobody")
+            stranger = evolve(entry, name="stranger", family="of-nobody")
             weights = rounded_weights(stranger.architecture, "float32")
-            with pytest.raises(CheckpointError), _quiet():
+            with pytest.raises(CheckpointError), quiet():
                 save(stranger, weights, tmp_path / "new", self.layout)
             assert names(tmp_path) == []
 
@@ -195,7 +189,7 @@ class LayoutContract(Contract):
                 raise error
             return weights[name]
 
-        with pytest.raises(error), _quiet():
+        with pytest.raises(error), quiet():
             save(entry, LazyWeights(weights, failing), tmp_path / "new", self.layout)
         assert names(tmp_path) == []
 
@@ -206,7 +200,7 @@ class LayoutContract(Contract):
         weights = dict(rounded_weights(entry.architecture, "float32"))
         weights[broken] = np.full_like(weights[broken], np.nan)
         lazy = LazyWeights(weights, weights.__getitem__)
-        with pytest.raises(CheckpointError, match=broken), _quiet():
+        with pytest.raises(CheckpointError, match=broken), quiet():
             save(entry, lazy, tmp_path / "new", self.layout)
         assert names(tmp_path) == []
 
@@ -215,31 +209,3 @@ def bits(path: Path) -> Bits:
     """All that a checkpoint's tensors are: dtype, shape and bytes by name."""
     tensors = registry().open_checkpoint(path).tensors
     return {n: (t.dtype, t.shape, np.array(t.read()).tobytes()) for n, t in tensors.items()}
-
-
-def names(folder: Path) -> list[str]:
-    """All that lies in a folder, hidden files too."""
-    return sorted(path.name for path in folder.iterdir())
-
-
-def _one_of_each(layout: Layout) -> Iterator[ModelEntry]:
-    seen: set[str] = set()
-    for entry in registry().models.values():
-        if entry.family not in seen and _takes(layout, entry):
-            seen.add(entry.family)
-            yield entry
-
-
-def _takes(layout: Layout, entry: ModelEntry) -> bool:
-    try:
-        layout.target(entry)
-    except RiboswitchError:
-        return False
-    return True
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RiboswitchWarning)
-        yield
