@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from riboswitch.architecture import Architecture
+from riboswitch.interfaces import Array
 
 
 def attend(
@@ -42,15 +43,12 @@ def attend(
     return mixed, probabilities
 
 
-def rotary_tables(a: Architecture, positions: jax.Array, dtype: Any) -> tuple[jax.Array, jax.Array]:
-    """Cosines and sines of each token's turns, (T, head / 2).
-
-    Those of all places are constants of the compiled program, made in float64.
-    """
-    frequencies = a.rotary_base ** -(np.arange(0, a.head_size, 2) / a.head_size)
-    angles = np.arange(len(positions))[:, None] * frequencies
-    cos, sin = jnp.asarray(np.cos(angles), dtype), jnp.asarray(np.sin(angles), dtype)
-    return cos[positions], sin[positions]
+@lru_cache(8)
+def rotary_tables(base: float, size: int, length: int, dtype: Any) -> tuple[Array, Array]:
+    """Cosines and sines of the turns at each place, (length, size / 2), made in float64."""
+    frequencies = base ** -(np.arange(0, size, 2) / size)
+    angles = np.arange(length)[:, None] * frequencies
+    return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
 
 
 def rotate(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:

@@ -3,59 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
+from typing import TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from riboswitch.architecture import Architecture
 from riboswitch.batch import TokenBatch, run_sorted
 from riboswitch.interfaces import Array, Weights, float_dtype
 from riboswitch.weights import LazyWeights
+from riboswitch_jax.attention import rotary_tables
 from riboswitch_jax.blocks import LIMIT, Block, cut, filled
-from riboswitch_jax.layers import Params, embedding, layer, linear, lm_head, norm
+from riboswitch_jax.layers import Common, Params, embedding, layer, lm_head, norm, pooler
 from riboswitch_jax.parameters import named, precision
 
-BY_LAYER = ("hidden_states", "attentions")
+Found: TypeAlias = dict[str, jax.Array | list[jax.Array]]
 
 
-@partial(jax.jit, static_argnames=("a", "keep"))
 def encode(
-    params: Params, block: Block, *, a: Architecture, keep: tuple[str, ...] = ()
-) -> dict[str, jax.Array]:
+    params: Params, block: Block, *, a: Architecture, outputs: Sequence[str] = ("representation",)
+) -> Found:
     """Run a block of tokens.
-
-    What is cheap is always computed: a program for each wish would take longer to compile.
 
     Args:
         params: As `riboswitch_jax.parameters.load` makes them.
         block: T tokens.
         a: What to compute.
-        keep: Which of `BY_LAYER` is wanted.
+        outputs: What is wanted of it.
 
     Returns:
-        representation (T, D); if the model has it, logits (T, V) and, of each token, pooled
-        (T, D); if wanted, hidden_states (N + 1, T, D) and attentions (N, H, T, T).
+        representation (T, D); logits (T, V); pooled (T, D), of each token; hidden_states, a list
+        of N + 1 (T, D); attentions, a list of N (H, T, T).
     """
-    same = block.sequence[:, None] == block.sequence[None]
-    first = embedding(params["embedding"], a, block, same)
+    x, common = _embed(params["embedding"], a, block)
+    states, attentions = [x], []
+    for p in params["layers"]:
+        x, probabilities = layer(p, a, x, common, "attentions" in outputs)
+        if "hidden_states" in outputs:
+            states.append(x)
+        if probabilities is not None:
+            attentions.append(probabilities)
+    x = norm(params["final_norm"], a.norm_eps, x) if a.final_norm else x
+    found: Found = {"representation": x, "attentions": attentions}
+    found["hidden_states"] = [*states[:-1], x]
+    if "logits" in outputs:
+        tokens = params["embedding"]["tokens"]
+        found["logits"] = lm_head(
+            params["lm_head"], tokens, a.norm_eps, x, activation=a.lm_activation
+        )
+    if "pooled" in outputs:
+        found["pooled"] = pooler(params["pooler"], x)
+    return {name: found[name] for name in outputs}
 
-    def step(x: jax.Array, p: Params) -> tuple[jax.Array, dict[str, Any]]:
-        x, probabilities = layer(p, a, x, block, same, "attentions" in keep)
-        made = {"hidden_states": x, "attentions": probabilities}
-        return x, {name: made[name] for name in keep}
 
-    x, found = jax.lax.scan(step, first, params["layers"])
-    x = norm(params["final_norm"], a, x) if a.final_norm else x
-    if "hidden_states" in keep:
-        found["hidden_states"] = jnp.stack([first, *found["hidden_states"][:-1], x])
-    if a.lm_head:
-        found["logits"] = lm_head(params["lm_head"], a, params["embedding"]["tokens"], x)
-    if a.pooler:
-        found["pooled"] = jnp.tanh(linear(params["pooler"], x))
-    return {"representation": x, **found}
+def _embed(p: Params, a: Architecture, block: Block) -> tuple[jax.Array, Common]:
+    dropout = None if a.token_dropout is None else (a.mask_id or 0, a.token_dropout)
+    tables = None
+    if a.positions == "rotary":
+        length = len(block.ids)
+        tables = rotary_tables(a.rotary_base, a.head_size, length, p["tokens"].dtype)
+    found: tuple[jax.Array, Common]
+    found = embedding(p, a.norm_eps, block, a.position_offset, dropout, tables)
+    return found
 
 
 class JaxBackbone:
@@ -73,8 +82,7 @@ class JaxBackbone:
         """Read the parameters."""
 
         def make(name: str) -> Array:
-            with precision(self.dtype):
-                return np.array(named(self.module, name), float_dtype(self.dtype))
+            return np.array(named(self.module, name), float_dtype(self.dtype))
 
         return LazyWeights(self.architecture.parameter_shapes(), make)
 
@@ -89,15 +97,19 @@ class JaxBackbone:
         return found
 
     def _encode(self, batch: TokenBatch, outputs: Sequence[str]) -> dict[str, Array]:
-        keep = tuple(name for name in BY_LAYER if name in outputs)
         with precision(self.dtype):
             try:
-                found = encode(self.module, filled(batch), a=self.architecture, keep=keep)
-                return {n: np.asarray(found[n]).astype(float_dtype(self.dtype)) for n in outputs}
+                found = encode(self.module, filled(batch), a=self.architecture, outputs=outputs)
+                return {name: self._array(value) for name, value in found.items()}
             except jax.errors.JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error):
                     raise
                 raise MemoryError(f"{len(batch.ids)} tokens at once: {error}") from error
+
+    def _array(self, value: jax.Array | list[jax.Array]) -> Array:
+        if isinstance(value, list):
+            return np.stack([self._array(each) for each in value])
+        return np.asarray(value).astype(float_dtype(self.dtype))
 
 
 def _own(name: str, array: Array, tokens: slice) -> Array:

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from riboswitch.batch import TokenBatch
+from riboswitch.interfaces import Array
 
-LIMIT = 512
+LIMIT = 256
 """Tokens up to which sequences share a block: attention computes the block's square."""
 STEP = 128
 
@@ -29,9 +28,9 @@ class Block(NamedTuple):
         sequence: Number of each token's sequence; -1 at padding.
     """
 
-    ids: jax.Array
-    positions: jax.Array
-    sequence: jax.Array
+    ids: Array
+    positions: Array
+    sequence: Array
 
 
 def cut(batch: TokenBatch, limit: int) -> Iterator[TokenBatch]:
@@ -52,9 +51,7 @@ def filled(batch: TokenBatch) -> Block:
     sequence = np.repeat(np.arange(len(batch)), batch.lengths)
     padding = (0, rounded(total) - total)
     columns = ((batch.ids, 0), (batch.positions, 0), (sequence, -1))
-    return Block(
-        *(jnp.asarray(np.pad(c, padding, constant_values=v), jnp.int32) for c, v in columns)
-    )
+    return Block(*(np.pad(c.astype(np.int32), padding, constant_values=v) for c, v in columns))
 
 
 def rounded(total: int) -> int:
