@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import settings
 
 from riboswitch import Architecture, Model, RiboswitchError
 from riboswitch.interfaces import Backbone, BackendEntry, Layout, ModelEntry
+from riboswitch.plugins import Plugin
 from riboswitch.registry import missing, registry
 from riboswitch.testing import TOLERANCES, lively_weights
 from riboswitch.weights import LazyWeights
@@ -119,7 +121,8 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         kinds = {BackendEntry: "_backends", ModelEntry: "models", Layout: "layouts"}
         entries, name = getattr(registry(), kinds[type(entry)]), name or entry.name
         found = {name: entry, **{n: e for n, e in entries.items() if n != name}}
-        monkeypatch.setattr(entries, "owners", {name: registry().plugins[0], **entries.owners})
+        owner = Plugin(EntryPoint("planted", "planted", "riboswitch"), "planted", "0", "loaded")
+        monkeypatch.setattr(entries, "owners", {**entries.owners, name: owner})
         monkeypatch.setattr(entries, "_found", found)
         monkeypatch.setattr(registry(), "_started", {})
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class RiboswitchError(Exception):
@@ -53,9 +55,35 @@ class ResourceError(RiboswitchError):
     exit_code = 5
 
 
+class PluginError(Exception):
+    """What the code of a plugin raised by mistake, in one line that is safe to print."""
+
+
+@contextmanager
+def guarded(*passing: type[BaseException]) -> Iterator[None]:
+    """Run what a plugin brought; what it raises by mistake becomes a `PluginError`.
+
+    Args:
+        passing: What it may raise beside our own errors and `MemoryError`.
+    """
+    mistakes, ours = (Exception, SystemExit), (RiboswitchError, RiboswitchWarning, PluginError)
+    try:
+        yield
+    except BaseException as error:
+        meant = isinstance(error, (*ours, MemoryError, *passing))
+        if meant or not isinstance(error, mistakes):
+            raise
+        raise PluginError(said(error)) from error
+
+
 def said(error: BaseException) -> str:
     """An error in one line that is safe to print."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
+    first = error.args[0] if error.args else None
+    told = first if isinstance(first, str) and len(error.args) > 1 else error  # attrs gives tuples
+    try:
+        text = " ".join(f"{type(error).__name__}: {told}".split())
+    except Exception:  # a stranger's error that cannot even be printed
+        text = type(error).__name__
     return "".join(c if c.isprintable() else "?" for c in text)[:300]
 
 
@@ -81,4 +109,4 @@ class UnknownLetterWarning(RiboswitchWarning):
 
 
 class PluginWarning(RiboswitchWarning):
-    """A plugin was left out because it is broken."""
+    """Something is wrong with a plugin: it is broken, slow or another version's."""

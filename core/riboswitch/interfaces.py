@@ -291,11 +291,16 @@ class Description:
         model: `ModelEntry.name`, where the checkpoint says it.
     """
 
-    family: str
-    changes: Mapping[str, Any]
+    family: str = _name()
+    changes: Mapping[str, Any] = field()
     alphabet: Alphabet | None = None
     licence: str | None = None
     model: str | None = None
+
+    @changes.validator
+    def _has_sizes(self, _: Any, changes: Mapping[str, Any]) -> None:
+        if lacking := {"hidden_size", "num_layers"} - {*changes}:
+            raise ValueError(f"changes do not tell {', '.join(sorted(lacking))}")
 
 
 @frozen(kw_only=True)

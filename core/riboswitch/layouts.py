@@ -3,39 +3,52 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 
 import numpy as np
 from attrs import evolve
 
 from riboswitch.architecture import Architecture
-from riboswitch.errors import CheckpointError, PluginWarning, RiboswitchError
+from riboswitch.errors import CheckpointError, PluginError, RiboswitchError, guarded
 from riboswitch.interfaces import Array, Checkpoint, Description, Layout, Rule, Tensor
+from riboswitch.registry import registry
 from riboswitch.weights import LazyWeights, finite
+
+Recognised = tuple[Layout, Checkpoint, Description]
 
 
 def recognise(
-    checkpoint: Checkpoint, layouts: Mapping[str, Layout]
-) -> tuple[Layout, Checkpoint, Description]:
-    """Find the layout of a checkpoint by its content.
+    checkpoint: Checkpoint, layouts: Mapping[str, Layout], family: str | None = None
+) -> Recognised:
+    """Find the layout of a checkpoint by its content: the first one that describes it.
+
+    Args:
+        checkpoint: With the file's own names.
+        layouts: In the order in which they are asked.
+        family: Whose model it should be: a layout that says so is taken before one that does not.
 
     Returns:
         The layout, the checkpoint with plain names, and what it says of its model.
 
     Raises:
-        CheckpointError: No layout knows it.
+        CheckpointError: No layout knows it; or what the first one says that knows it as damaged.
     """
+    other: Recognised | None = None
+    damage: CheckpointError | None = None
     for layout in layouts.values():
-        tensors, twins = _plain(checkpoint, layout)
-        plain = evolve(checkpoint, tensors=tensors)
-        if description := _described(layout, plain):
-            if twins:
-                raise CheckpointError(
-                    f"{checkpoint.path} has {twins[0]!r} and {twins[1]!r}, which are one weight.\n"
-                    "It holds two models, or parts of them: save one."
-                )
-            return layout, plain, description
+        try:
+            found = _described(layout, checkpoint)
+        except RiboswitchError as error:
+            damage = damage or CheckpointError(f"As the layout {layout.name!r}: {error}")
+            continue
+        if found and family in (None, found[2].family):
+            return found
+        other = other or found
+    if other:
+        return other
+    if damage:
+        raise damage
     shown = _some(set(list(checkpoint.tensors)[:3])) or "none"
     raise CheckpointError(
         f"{checkpoint.path}: no known layout has these tensors: {shown}…\n"
@@ -43,20 +56,24 @@ def recognise(
     )
 
 
-def _described(layout: Layout, checkpoint: Checkpoint) -> Description | None:
+def _described(layout: Layout, checkpoint: Checkpoint) -> Recognised | None:
     """What a layout says; one whose recogniser is broken has nothing to say."""
     try:
-        return layout.describe(checkpoint)
-    except RiboswitchError:
-        raise
-    except Exception as error:
-        warnings.warn(
-            f"the layout {layout.name!r} is left out: {type(error).__name__}: {error}\n"
-            "Update or uninstall the plugin that announces it.",
-            PluginWarning,
-            stacklevel=2,
-        )
+        with guarded():
+            tensors, twins = _plain(checkpoint, layout)
+            plain = evolve(checkpoint, tensors=tensors)
+            description = layout.describe(plain)
+            if description is not None and not isinstance(description, Description):
+                raise TypeError(f"describe returned {type(description).__name__}")
+    except PluginError as fault:
+        registry().blame(layout, str(fault))
         return None
+    if description and twins:
+        raise CheckpointError(
+            f"{checkpoint.path} has {twins[0]!r} and {twins[1]!r}, which are one weight.\n"
+            "It holds two models, or parts of them: save one."
+        )
+    return (layout, plain, description) if description else None
 
 
 def checkpoint_weights(
@@ -67,10 +84,15 @@ def checkpoint_weights(
     Raises:
         CheckpointError: A tensor is missing, unexpected or misshapen; it is named.
     """
-    rules = expand(layout.rules(architecture, checkpoint), architecture)
+    rules = _table(layout, architecture, checkpoint)
     shapes = architecture.parameter_shapes()
     if unruled := shapes.keys() - rules.keys():
-        raise CheckpointError(f"The layout {layout.name!r} cannot hold {_some(unruled)}.")
+        unknown = {n for n in rules.keys() - shapes.keys() if get_close_matches(n, unruled, 1, 0.8)}
+        hint = f"; its rules name {_some(unknown)}, which the architecture has not" * bool(unknown)
+        raise CheckpointError(
+            f"The layout {layout.name!r} has no rule for {_some(unruled)}{hint}.\n"
+            "It cannot hold this model."
+        )
     _check_names(checkpoint, layout, {rules[name].file for name in shapes})
     for name, shape in shapes.items():
         _check_shape(checkpoint, rules[name], shape)
@@ -96,9 +118,9 @@ def left_behind(checkpoint: Checkpoint, layout: Layout, architecture: Architectu
 
     That is heads, and rows that the model's own loader sets to zero.
     """
-    rules = expand(layout.rules(architecture, checkpoint), architecture)
+    rules = _table(layout, architecture, checkpoint)
     shapes = architecture.parameter_shapes()
-    derived = re.compile("|".join(layout.derived) or r"(?!)")
+    derived = _pattern(_derived(layout))
     extra = checkpoint.tensors.keys() - {rules[name].file for name in shapes}
     found = (
         [f"the tensors {_some(heads)}"]
@@ -124,6 +146,17 @@ def expand(rules: Iterable[Rule], architecture: Architecture) -> dict[str, Rule]
     return table
 
 
+def _table(layout: Layout, architecture: Architecture, checkpoint: Checkpoint) -> dict[str, Rule]:
+    try:
+        with guarded():
+            return expand(layout.rules(architecture, checkpoint), architecture)
+    except PluginError as fault:
+        raise CheckpointError(
+            f"The layout {layout.name!r} fails: {fault}\n"
+            "Update or uninstall the plugin that announces it."
+        ) from fault
+
+
 def _plain(
     checkpoint: Checkpoint, layout: Layout
 ) -> tuple[dict[str, Tensor], tuple[str, str] | None]:
@@ -137,7 +170,7 @@ def _plain(
 
 
 def _check_names(checkpoint: Checkpoint, layout: Layout, wanted: set[str]) -> None:
-    ignored = re.compile("|".join((*layout.ignored, *layout.derived)) or r"(?!)")
+    ignored = _pattern((*layout.ignored, *_derived(layout)))
     if lacking := wanted - checkpoint.tensors.keys():
         raise CheckpointError(
             f"{checkpoint.path} ({layout.name} layout) lacks {_some(lacking)}.\n"
@@ -149,6 +182,15 @@ def _check_names(checkpoint: Checkpoint, layout: Layout, wanted: set[str]) -> No
             f"{checkpoint.path} ({layout.name} layout) has tensors that the model does not know: "
             f"{_some(extra)}.\nIt is another architecture's."
         )
+
+
+def _derived(layout: Layout) -> tuple[str, ...]:
+    """Patterns of names that hold nothing of their own; a copy is one of them."""
+    return (*layout.derived, *(rf"^{re.escape(copy)}$" for copy, _ in layout.copies))
+
+
+def _pattern(parts: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(parts) or r"(?!)")
 
 
 def _check_copies(checkpoint: Checkpoint, layout: Layout, used: set[str]) -> None:

@@ -13,7 +13,7 @@ from riboswitch.errors import BackendError, UsageError
 from riboswitch.interfaces import Backend, ModelEntry, Weights
 from riboswitch.model import Model
 from riboswitch.opening import misfit, open_model
-from riboswitch.registry import registry
+from riboswitch.registry import devices_of, dtypes_of, registry
 from riboswitch.released import fetch
 from riboswitch.weights import random_weights
 
@@ -87,7 +87,7 @@ def _place(entry: ModelEntry, backend: str, device: str, dtype: str) -> tuple[Ba
 
 
 def _device(backend: Backend, device: str) -> str:
-    have = backend.devices()
+    have = devices_of(backend)
     if device == "auto":
         return have[0]
     if device not in have:
@@ -98,7 +98,7 @@ def _device(backend: Backend, device: str) -> str:
 
 
 def _dtype(backend: Backend, device: str, dtype: str) -> str:
-    have = backend.dtypes(device)
+    have = dtypes_of(backend, device)
     if dtype == "auto":
         return have[0]
     if dtype not in have:

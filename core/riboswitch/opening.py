@@ -64,8 +64,10 @@ def open_model(
         UsageError: There is no such model.
     """
     reg, overrides = registry(), architecture or {}
-    found = recognise(reg.open_checkpoint(Path(path)), reg.layouts)
-    entry = nearest(path, found[2]) if name is None else reg.model(name)
+    named = None if name is None else reg.model(name)
+    checkpoint = reg.open_checkpoint(Path(path))
+    found = recognise(checkpoint, reg.layouts, named.family if named else None)
+    entry = named or nearest(path, found[2])
     return _checkpoint(entry, Path(path), found, overrides)
 
 
@@ -79,7 +81,11 @@ def nearest(path: str | os.PathLike[str], found: Description) -> ModelEntry:
     """
     relatives = [e for e in registry().models.values() if e.family == found.family]
     if not relatives:
-        raise CheckpointError(f"{path}: no registered model is of the family {found.family!r}.")
+        known = dict.fromkeys(entry.family for entry in registry().models.values())
+        raise CheckpointError(
+            f"{path}: no registered model is of the family {found.family!r}.\n"
+            f"There are: {', '.join(known)}"
+        )
     named = [entry for entry in relatives if entry.name == found.model]
     near = max(relatives, key=lambda entry: (_same_size(entry, found), _shared(entry, found)))
     return [*named, near][0]
@@ -94,8 +100,9 @@ def _checkpoint(
     layout, checkpoint, found = recognised
     if found.family != entry.family:
         raise CheckpointError(
-            f"{path} holds a model of the family {found.family!r}; {entry.name!r} is of "
-            f"{entry.family!r}.\nLoad it under the name of its own family."
+            f"{path} holds a model of the family {found.family!r}, as the layout {layout.name!r} "
+            f"reads it; {entry.name!r} is of {entry.family!r}.\n"
+            "Load it under the name of its own family."
         )
     try:
         architecture = entry.architecture.evolve({**found.changes, **overrides})
@@ -143,7 +150,10 @@ def seal(architecture: Architecture, alphabet: Alphabet) -> str:
 def misfit(architecture: Architecture, alphabet: Alphabet) -> str | None:
     """Say what is wrong when an alphabet and an embedding have not the same size."""
     if len(alphabet) != architecture.vocab_size:
-        return f"{architecture.vocab_size} embeddings for an alphabet of {len(alphabet)} tokens."
+        return (
+            f"{architecture.vocab_size} embeddings for an alphabet of {len(alphabet)} tokens.\n"
+            "It is another architecture's."
+        )
     return None
 
 

@@ -7,8 +7,10 @@ nobody else.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from difflib import get_close_matches
 from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from threading import RLock
@@ -20,13 +22,15 @@ from attrs import define, field
 
 from riboswitch import hookspecs
 from riboswitch._version import __version__
-from riboswitch.errors import PluginWarning, said, warn
+from riboswitch.errors import PluginError, PluginWarning, RiboswitchError, guarded, said, warn
 
 T = TypeVar("T")
 DISABLE = "RIBOSWITCH_DISABLE_PLUGINS"
 OURS = "riboswitch"
 SLOW = 1.0
 """Seconds that a plugin may take to be imported and to answer before it is said aloud."""
+LOCK = RLock()
+"""The one of discovery: a plugin's code may ask for what others bring."""
 HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("riboswitch_"))
 
 
@@ -69,10 +73,15 @@ class Plugins(Sequence[Plugin]):
 
     def __init__(self, points: list[EntryPoint]) -> None:
         self._found = [Plugin(point, *_origin(point)) for point in points]
+        self._disabled = {name.strip() for name in os.environ.get(DISABLE, "").split(",")} - {""}
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
-        self._lock = RLock()
-        self._reported: set[tuple[str, str]] = set()
+        self._reported: set[tuple[int, str]] = set()
+        self._unsaid: list[str] = []
+        if unknown := self._disabled - {plugin.name for plugin in self._found}:
+            here = ", ".join(plugin.name for plugin in self._found)
+            names = ", ".join(sorted(unknown))
+            self._unsaid.append(f"{DISABLE} names no plugin: {names}.\nThere are: {here}")
 
     def __len__(self) -> int:
         return len(self._found)
@@ -80,68 +89,76 @@ class Plugins(Sequence[Plugin]):
     def __getitem__(self, index: Any) -> Any:
         """A plugin, imported."""
         plugin = self._found[index]
-        with self._lock:
+        with LOCK:
             if plugin.state == "waiting":
                 self._load(plugin)
         return plugin
 
     def calls(self, hook: str) -> Iterator[tuple[Plugin, Callable[..., Any]]]:
         """Each plugin that has a hook, and its function."""
-        return ((p, p.functions[hook]) for p in self if hook in p.functions)
+        for plugin in self:
+            self.flush()
+            if hook in plugin.functions:
+                yield plugin, plugin.functions[hook]
 
     def announced(self, plugin: Plugin, hook: str, kind: type[T]) -> list[T]:
         """What a plugin announces by a hook, or nothing when not all of it makes sense."""
         if hook not in plugin.functions:
             return []
-        start = time.perf_counter()
         try:
-            return [_checked(entry, kind) for entry in plugin.functions[hook]()]
-        except (Exception, SystemExit) as error:
-            self.report(plugin, f"{hook}: {said(error)}")
+            with self._timed(plugin), guarded():
+                return [_checked(entry, kind) for entry in plugin.functions[hook]()]
+        except (PluginError, RiboswitchError) as error:
+            self.report(plugin, f"{hook}: {error}")
             return []
-        finally:
-            self._spent(plugin, start)
 
     def report(self, plugin: Plugin, problem: str, cure: str = "") -> None:
-        """Say once what is wrong with a plugin, and remember it as its state."""
-        if (plugin.name, problem) in self._reported:
+        """Note what is wrong with a plugin, as its state and for the next `flush`, once."""
+        if (id(plugin), problem) in self._reported:
             return
-        self._reported.add((plugin.name, problem))
+        self._reported.add((id(plugin), problem))
         plugin.state = problem if plugin.state == "loaded" else f"{plugin.state}; {problem}"
-        self._warn(plugin, f": {problem}" if plugin.functions else f" is left out: {problem}", cure)
+        self._note(plugin, f": {problem}" if plugin.functions else f" is left out: {problem}", cure)
+
+    def flush(self) -> None:
+        """Warn of what was noted; where warnings are errors, of one thing with each call."""
+        while self._unsaid:
+            warn(self._unsaid.pop(0), PluginWarning)
 
     def _load(self, plugin: Plugin) -> None:
         plugin.state = "loaded"
-        if plugin.name in {name.strip() for name in os.environ.get(DISABLE, "").split(",")}:
+        if plugin.name in self._disabled:
             plugin.state = "disabled"
             return
-        if made_for := _other_version(plugin.point.dist):
-            problem = f"it was made for riboswitch {made_for}, and this is {__version__}"
-            self.report(plugin, problem, f"Update {plugin.package} or riboswitch")
-            return
-        start = time.perf_counter()
         try:
-            module = plugin.point.load()
-            self._manager.register(module, plugin.name)
-            plugin.functions = _functions(self._manager, module)
-        except (Exception, SystemExit) as error:
-            self.report(plugin, said(error))
+            with self._timed(plugin), guarded():
+                if made_for := _other_version(plugin.point.dist):
+                    problem = f"it was made for riboswitch {made_for}, and this is {__version__}"
+                    self.report(plugin, problem, f"Update {plugin.package} or riboswitch")
+                    return
+                module = _imported(plugin.point)
+                self._manager.register(module, plugin.name)
+                plugin.functions = _functions(self._manager, module)
+        except (PluginError, RiboswitchError) as error:
+            self.report(plugin, str(error))
+
+    @contextmanager
+    def _timed(self, plugin: Plugin) -> Iterator[None]:
+        """Count the seconds; what a plugin prints is no data of ours."""
+        start, before = time.perf_counter(), plugin.seconds
+        try:
+            with redirect_stdout(sys.stderr):
+                yield
         finally:
-            self._spent(plugin, start)
+            plugin.seconds += time.perf_counter() - start
+            if before < SLOW <= plugin.seconds:
+                slow = f" is slow: it took {plugin.seconds:.1f} s to say what it brings.\n"
+                why = "What it imports and computes at the top of its module belongs into functions"
+                self._note(plugin, slow + why, "Tell its author")
 
-    def _spent(self, plugin: Plugin, start: float) -> None:
-        before, plugin.seconds = plugin.seconds, plugin.seconds + time.perf_counter() - start
-        if before < SLOW <= plugin.seconds:
-            self._warn(
-                plugin,
-                f" is slow: it took {plugin.seconds:.1f} s to say what it brings.\n"
-                "What it imports and computes at the top of its module belongs into functions",
-                "Tell its author",
-            )
-
-    def _warn(self, plugin: Plugin, what: str, cure: str) -> None:
+    def _note(self, plugin: Plugin, what: str, cure: str) -> None:
         cure = cure or f"Update or uninstall {plugin.package}"
-        warn(f"{plugin}{what}.\n{cure}, or set {DISABLE}={plugin.name}.", PluginWarning)
+        self._unsaid.append(f"{plugin}{what}.\n{cure}, or set {DISABLE}={plugin.name}.")
 
 
 def installed() -> list[EntryPoint]:
@@ -166,7 +183,15 @@ def _points(found: Distribution) -> list[EntryPoint]:
 
 
 def _origin(point: EntryPoint) -> tuple[str, str]:
-    return (point.dist.name or "?", point.dist.version or "?") if point.dist else ("?", "?")
+    if point.dist is None:
+        return "?", "?"
+    return point.dist.name or str(point.dist.locate_file("")), point.dist.version or "?"
+
+
+def _imported(point: EntryPoint) -> Any:
+    if not point.pattern.match(point.value):
+        raise ValueError(f"its entry point {point.value!r} is no name of a module")
+    return point.load()
 
 
 def _other_version(dist: Distribution | None) -> str | None:
@@ -211,4 +236,6 @@ def _functions(manager: pluggy.PluginManager, module: Any) -> dict[str, Callable
 def _checked(entry: object, kind: type[T]) -> T:
     if not isinstance(entry, kind):
         raise TypeError(f"expected a {kind.__name__}, got {type(entry).__name__}")
+    if not isinstance(getattr(entry, "name", None), str):
+        raise TypeError(f"a {type(entry).__name__} without a name")
     return entry

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from threading import RLock
 from typing import Any, TypeVar
 
 from riboswitch.architecture import Architecture
 from riboswitch.errors import (
     BackendError,
     CheckpointError,
+    PluginError,
     RiboswitchError,
     UnrecognisedError,
     UsageError,
-    said,
+    guarded,
 )
 from riboswitch.interfaces import Backend, BackendEntry, Checkpoint, Draft, Layout, ModelEntry
-from riboswitch.plugins import Plugin, Plugins, installed
+from riboswitch.plugins import LOCK, Plugin, Plugins, installed
 
 T = TypeVar("T", BackendEntry, ModelEntry, Layout)
-BUGS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""What a mistake in a plugin's table or function raises."""
 
 
 class Entries(Mapping[str, T]):
@@ -41,7 +39,6 @@ class Entries(Mapping[str, T]):
         self._kind: type[T] = kind
         self._plugins, self._hook = plugins, hook
         self._asked = 0
-        self._lock = RLock()
 
     def __getitem__(self, name: str) -> T:
         while name not in self._found and self._ask_next():
@@ -50,7 +47,7 @@ class Entries(Mapping[str, T]):
 
     def __iter__(self) -> Iterator[str]:
         shown = 0
-        while shown < len(self._found) or self._ask_next():
+        while self._has(shown):
             for name in list(self._found)[shown:]:
                 yield name
                 shown += 1
@@ -58,9 +55,16 @@ class Entries(Mapping[str, T]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def _has(self, count: int) -> bool:
+        """Whether there are more than so many."""
+        with LOCK:
+            while count >= len(self._found) and self._ask_next():
+                pass
+            return count < len(self._found)
+
     def _ask_next(self) -> bool:
         """Ask one more plugin; False when there is none."""
-        with self._lock:
+        with LOCK:
             if self._asked == len(self._plugins):
                 return False
             self._asked += 1
@@ -71,7 +75,8 @@ class Entries(Mapping[str, T]):
                     self._plugins.report(plugin, f"{self._hook}: {taken}")
                 else:
                     self._found[entry.name], self.owners[entry.name] = entry, plugin
-            return True
+        self._plugins.flush()
+        return True
 
 
 class Registry:
@@ -83,14 +88,15 @@ class Registry:
         self.models = Entries(self._plugins, "riboswitch_models", ModelEntry)
         self.layouts = Entries(self._plugins, "riboswitch_layouts", Layout)
         self._started: dict[str, Backend] = {}
-        self._starting = RLock()
 
     @property
     def plugins(self) -> list[Plugin]:
         """Every installed plugin, each imported and asked for all that it announces."""
         for entries in (self._backends, self.models, self.layouts):
             len(entries)
-        return list(self._plugins)
+        found = list(self._plugins)
+        self._plugins.flush()
+        return found
 
     @property
     def backends(self) -> dict[str, BackendEntry]:
@@ -120,11 +126,11 @@ class Registry:
 
     def model(self, name: str) -> ModelEntry:
         """Return a model or raise `UsageError` with the nearest name."""
-        return _named(name, self.models, "model")
+        return self._named(name, self.models, "model")
 
     def layout(self, name: str) -> Layout:
         """Return a layout or raise `UsageError` with the nearest name."""
-        return _named(name, self.layouts, "layout")
+        return self._named(name, self.layouts, "layout")
 
     def backend(self, name: str = "auto", architecture: Architecture | None = None) -> Backend:
         """Import a backend and return it; `auto` is the best one that is installed.
@@ -137,8 +143,8 @@ class Registry:
             BackendError: It is unknown, its framework is missing, or it cannot compute that.
         """
         if name == "auto":
-            name = next(iter(self.able(architecture)), "numpy")
-        entry = _named(name, self._backends, "backend")
+            return self._best(architecture)
+        entry = self._named(name, self._backends, "backend")
         if architecture and (reason := refusal(entry, architecture)):
             able = self.able(architecture)
             raise BackendError(
@@ -150,10 +156,50 @@ class Registry:
                 f"The backend {name!r} needs {', '.join(lacking)}, which is not installed.\n"
                 f"Install it: {entry.install}"
             )
-        with self._starting:  # two threads that start Paddle at once leave it broken
-            if name not in self._started:
-                self._started[name] = _start(entry, self._backends.owners[name])
-        return self._started[name]
+        return self._start(entry)
+
+    def owner(self, entry: BackendEntry | ModelEntry | Layout) -> Plugin | None:
+        """The plugin that brought something."""
+        kinds: dict[type, Entries[Any]]
+        kinds = {BackendEntry: self._backends, ModelEntry: self.models, Layout: self.layouts}
+        return kinds[type(entry)].owners.get(entry.name)
+
+    def blame(self, entry: BackendEntry | Layout, problem: str) -> None:
+        """Report what is wrong with something that a plugin brought."""
+        if owner := self.owner(entry):
+            self._plugins.report(owner, f"{entry.name}: {problem}")
+            self._plugins.flush()
+
+    def _best(self, architecture: Architecture | None) -> Backend:
+        """The first one that starts; who does not is reported."""
+        failed: BackendError | None = None
+        for name in self.able(architecture):
+            entry = self._backends[name]
+            try:
+                return self._start(entry)
+            except BackendError as error:
+                failed = failed or error
+                self.blame(entry, str(error).partition("\n")[0])
+        if failed:
+            raise failed
+        return self._start(self._named("numpy", self._backends, "backend"))
+
+    def _start(self, entry: BackendEntry) -> Backend:
+        with LOCK:  # two threads that start Paddle at once leave it broken
+            if entry.name not in self._started:
+                self._started[entry.name] = _started(entry, self._backends.owners[entry.name])
+        return self._started[entry.name]
+
+    def _named(self, name: str, entries: Mapping[str, T], kind: str) -> T:
+        if name in entries:
+            return entries[name]
+        near = get_close_matches(name, entries, 1)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        out = [f"{p.name} ({p.state})" for p in self._plugins if p.state != "loaded"]
+        left = f"\nPlugins left out: {'; '.join(out)}" if out else ""
+        error = BackendError if kind == "backend" else UsageError
+        have = ", ".join(entries) or "none"
+        raise error(f"There is no {kind} {name!r}.{left}\n{hint}There are: {have}")
 
     def open_checkpoint(self, path: Path) -> Checkpoint:
         """Open a file or folder by the first plugin that can.
@@ -163,19 +209,22 @@ class Registry:
         refusal: RiboswitchError | None = None
         for plugin, function in self._plugins.calls("riboswitch_open_checkpoint"):
             try:
-                checkpoint = function(path=path)
+                with guarded():
+                    checkpoint = function(path=path)
             except RiboswitchError as error:
                 if refusal is None or isinstance(refusal, UnrecognisedError):
                     refusal = error
                 continue
-            except Exception as error:
-                self._plugins.report(plugin, f"riboswitch_open_checkpoint: {said(error)}")
+            except PluginError as error:
+                self._plugins.report(plugin, f"riboswitch_open_checkpoint: {error}")
+                self._plugins.flush()
                 continue
             if isinstance(checkpoint, Checkpoint):
                 return checkpoint
             if checkpoint is not None:
                 nonsense = f"expected a Checkpoint or None, got {type(checkpoint).__name__}"
                 self._plugins.report(plugin, f"riboswitch_open_checkpoint: {nonsense}")
+                self._plugins.flush()
         if refusal:
             raise refusal
         raise CheckpointError(
@@ -187,12 +236,12 @@ class Registry:
         """Write a file of tensors by the first plugin that writes such containers."""
         for plugin, function in self._plugins.calls("riboswitch_write_checkpoint"):
             try:
-                if function(path=path, draft=draft):
-                    return
-            except BUGS as error:
+                with guarded(OSError, RuntimeError):  # what reading the tensors may raise
+                    if function(path=path, draft=draft):
+                        return
+            except PluginError as error:
                 raise CheckpointError(
-                    f"The {plugin} fails to write: {said(error)}\n"
-                    f"Update or uninstall {plugin.package}."
+                    f"The {plugin} fails to write: {error}\nUpdate or uninstall {plugin.package}."
                 ) from error
         raise CheckpointError(
             f"No installed plugin writes the container {draft.container!r}.\n"
@@ -200,18 +249,17 @@ class Registry:
         )
 
 
-def _start(entry: BackendEntry, owner: Plugin) -> Backend:
+def _started(entry: BackendEntry, owner: Plugin) -> Backend:
     try:
-        backend = entry.load()
-        if not isinstance(backend, Backend):
-            raise TypeError(f"its load returned {type(backend).__name__}, which is no Backend")
-        return backend
-    except RiboswitchError:
-        raise
-    except (Exception, SystemExit) as error:
+        with guarded():
+            backend = entry.load()
+            if not isinstance(backend, Backend):
+                raise TypeError(f"its load returned {type(backend).__name__}, which is no Backend")
+            return backend
+    except PluginError as error:
         raise BackendError(
             f"The backend {entry.name!r} of {owner.package} {owner.version} fails to start: "
-            f"{said(error)}\nReinstall it: {entry.install}"
+            f"{error}\nReinstall it: {entry.install}"
         ) from error
 
 
@@ -223,9 +271,48 @@ def missing(entry: BackendEntry) -> list[str]:
 def refusal(entry: BackendEntry, architecture: Architecture) -> str | None:
     """Say why a backend cannot compute an architecture; None when it can."""
     try:
-        return entry.refuses(architecture)
-    except Exception as error:  # a stranger's, which must not stop the others
-        return f"its plugin fails to say: {said(error)}"
+        with guarded():
+            reason = entry.refuses(architecture)
+            if reason is None or isinstance(reason, str):
+                return reason
+            raise TypeError(f"refuses returned {type(reason).__name__}")
+    except (PluginError, RiboswitchError) as error:
+        registry().blame(entry, f"it fails to say what it refuses: {error}")
+        return f"its plugin fails to say: {error}"
+
+
+def devices_of(backend: Backend) -> tuple[str, ...]:
+    """Devices that a backend declares, the one for `auto` first.
+
+    Raises:
+        BackendError: It declares none, or fails to.
+    """
+    return _declared(backend, "devices", backend.devices)
+
+
+def dtypes_of(backend: Backend, device: str) -> tuple[str, ...]:
+    """Dtypes that a backend declares for a device, the one for `auto` first.
+
+    Raises:
+        BackendError: It declares none, or fails to.
+    """
+    return _declared(backend, "dtypes", lambda: backend.dtypes(device))
+
+
+def _declared(
+    backend: Backend, what: str, function: Callable[[], tuple[str, ...]]
+) -> tuple[str, ...]:
+    try:
+        with guarded():
+            names = tuple(function())
+            if not names or not all(isinstance(name, str) for name in names):
+                raise ValueError(f"{names!r:.80}")
+            return names
+    except PluginError as error:
+        raise BackendError(
+            f"The backend {backend.name!r} does not say its {what}: {error}\n"
+            "Update or uninstall it, or take another one."
+        ) from error
 
 
 def _findable(module: str) -> bool:
@@ -236,15 +323,11 @@ def _findable(module: str) -> bool:
 
 
 @cache
-def registry() -> Registry:
-    """The registry of this process."""
+def _made() -> Registry:
     return Registry(installed())
 
 
-def _named(name: str, entries: Mapping[str, T], kind: str) -> T:
-    if name in entries:
-        return entries[name]
-    near = get_close_matches(name, entries, 1)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
-    error = BackendError if kind == "backend" else UsageError
-    raise error(f"There is no {kind} {name!r}.\n{hint}There are: {', '.join(entries)}")
+def registry() -> Registry:
+    """The registry of this process."""
+    with LOCK:
+        return _made()

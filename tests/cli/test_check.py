@@ -126,10 +126,17 @@ def test_an_opener_that_harms_others_is_found_without_a_file_of_its_own(cli, str
     assert "ZeroDivisionError" in done.stdout
 
 
+FOREIGN = {
+    "RIBOSWITCH_CHECK": "not JSON",
+    "PYTEST_ADDOPTS": "-k nothing",
+    "PYTEST_PLUGINS": "nobody",
+}
+
+
 def test_configuration_of_where_one_stands_does_not_matter(cli):
     cli.write("conftest.py", "raise SystemExit('the conftest of a bystander')")
     cli.write("pytest.ini", "[pytest]\naddopts = --no-such-option")
-    done = cli("plugins", "--check", "rinalmo-plain", env={"RIBOSWITCH_CHECK": "not JSON"})
+    done = cli("plugins", "--check", "rinalmo-plain", env=FOREIGN)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "pass  layout_rinalmo-plain: a_file_cut_short_is_one_error" in done.stdout
 

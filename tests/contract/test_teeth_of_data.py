@@ -14,6 +14,7 @@ from riboswitch.registry import registry
 from riboswitch.testing import LayoutContract, ModelContract
 
 REG = registry()
+SIZES = {"hidden_size": 48, "num_layers": 2}
 ERNIE, FM = REG.models["rnaernie"], REG.models["rnafm"]
 MODELS = {
     "another name": (evolve(ERNIE, name="other"), "it_is_registered"),
@@ -91,7 +92,7 @@ def forgiving(layout):
 
 
 NORM = "emb_layer_norm_after.bias"
-FORM, DESCRIBED = REG.layouts["rnafm"].form, Description(family="rnafm", changes={})
+FORM, DESCRIBED = REG.layouts["rnafm"].form, Description(family="rnafm", changes=SIZES)
 LAYOUTS: dict[str, tuple[Callable, str]] = {
     "recognises nothing": (mute, "weights_come_back_bit_for_bit"),
     "is only read": (lambda layout: evolve(layout, form=None), "it_is_registered"),
@@ -114,7 +115,7 @@ def test_a_broken_layout_fails(mutant, replace, tmp_path):
 
 def test_a_layout_that_takes_another_for_its_own_is_noticed(replace, tmp_path):
     greedy = evolve(
-        REG.layouts["rinalmo"], describe=lambda c: Description(family="rinalmo", changes={})
+        REG.layouts["rinalmo"], describe=lambda c: Description(family="rinalmo", changes=SIZES)
     )
     replace("layouts", "rinalmo", greedy)
     with pytest.raises(pytest.fail.Exception, match="rinalmo takes rnafm in rnafm for its own"):

@@ -362,7 +362,14 @@ def stranger(monkeypatch):
     monkeypatch.setitem(sys.modules, "strange", SimpleNamespace(shouting=Shouting))
     point = EntryPoint("shouting", "strange:shouting", "riboswitch")
     fresh = Registry([*installed(), point])
-    homes = ("opening", "conversion.plan", "conversion.write", "conversion.verify", "loading")
+    homes = (
+        "opening",
+        "layouts",
+        "conversion.plan",
+        "conversion.write",
+        "conversion.verify",
+        "loading",
+    )
     for home in homes:
         monkeypatch.setattr(f"riboswitch.{home}.registry", lambda: fresh)
     return fresh
@@ -410,10 +417,11 @@ def test_a_broken_recogniser_harms_nobody(stranger, entry, draw, tmp_path, monke
         raise KeyError("x")
 
     layout = evolve(stranger.layouts["shouting"], name="broken", describe=broken)
-    layouts = {"broken": layout, **stranger.layouts}
-    monkeypatch.setattr(stranger, "layouts", layouts)
+    first = {"broken": layout, **stranger.layouts}
+    monkeypatch.setattr(stranger.layouts, "_found", first)
+    stranger.layouts.owners["broken"] = stranger.plugins[-1]
     made = entry("rnafm")
-    with pytest.warns(riboswitch.errors.PluginWarning, match="'broken' is left out: KeyError"):
+    with pytest.warns(riboswitch.errors.PluginWarning, match="broken: KeyError"):
         save(made, draw(made, "float32"), tmp_path / "own", "riboswitch")
 
 

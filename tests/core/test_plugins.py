@@ -27,6 +27,14 @@ from riboswitch.interfaces import BackendEntry
 def riboswitch_backends():
     return [BackendEntry(name="odd", requires=("json",), install="pip install odd", %s)]
 """
+NAMELESS = """
+import riboswitch
+from riboswitch.interfaces import ModelEntry
+
+@riboswitch.impl
+def riboswitch_models():
+    return [object.__new__(ModelEntry)]
+"""
 EMBED = (
     "import riboswitch\n"
     "small = dict(num_layers=1, hidden_size=8, num_heads=2, feed_forward_size=8)\n"
@@ -117,6 +125,16 @@ BROKEN = {
         NUMPY.replace('"odd"', r'"odd\nname"') % "load=print",
         "riboswitch_backends: ValueError",
     ),
+    "has an entry point that is none": ("", "its entry point 'no module:' is no name of a module"),
+    "cannot print its error": (
+        "class Odd(Exception):\n    def __str__(self): raise ValueError\nraise Odd",
+        "Odd",
+    ),
+    "makes an entry without values": (
+        NAMELESS,
+        "riboswitch_models: TypeError: a ModelEntry without a name",
+    ),
+    "needs what cannot be compared": ("", "UndefinedComparison"),
     "takes our name": (GOOD % "rnafm", "the name 'rnafm' is taken by the plugin 'models' of ribos"),
     "says one name twice": (
         (GOOD % "mine").replace("return [", "return 2 * ["),
@@ -128,7 +146,11 @@ BROKEN = {
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_plugin_is_reported_once_and_harms_nobody(site, fault):
     source, problem = BROKEN[fault]
-    site.add("bad", source)
+    unusual = ["riboswitch>=0.1; os_name ~= 'posix'"] if "compared" in fault else []
+    site.add("bad", source, *unusual)
+    if "entry point" in fault:
+        points = site.folder / "bad_package-1.5.dist-info" / "entry_points.txt"
+        points.write_text("[riboswitch]\nbad = no module:\n", "utf-8")
     site.add("good", GOOD % "fine")
     plugins, said = site.listed()
     assert problem in plugins["bad"]["state"]
@@ -151,7 +173,7 @@ def test_a_broken_plugin_is_reported_once_and_harms_nobody(site, fault):
 
 def test_a_disabled_plugin_is_not_imported_and_nothing_is_said_of_it(site):
     site.add("bad", "import no_such_module")
-    plugins, said = site.listed(RIBOSWITCH_DISABLE_PLUGINS="other, bad")
+    plugins, said = site.listed(RIBOSWITCH_DISABLE_PLUGINS=" , bad")
     assert (plugins["bad"]["state"], said) == ("disabled", "")
 
 
@@ -195,6 +217,127 @@ def test_a_slow_announcement_is_named_too(site):
     hook = "return [evolve"
     site.add("slow", (GOOD % "late").replace(hook, "import time; time.sleep(1.05); " + hook))
     assert "plugin 'slow' of slow-package 1.5 is slow" in site.listed()[1]
+
+
+def test_a_slow_plugin_is_not_lost_where_warnings_are_errors(site):
+    site.add("slow", "import time; time.sleep(1.05)" + GOOD % "late")
+    code = (
+        "import riboswitch\n"
+        "try: riboswitch.models()\n"
+        "except riboswitch.RiboswitchWarning as error: assert 'is slow' in str(error)\n"
+        "else: raise AssertionError\n"
+        "assert 'late' in riboswitch.models() and 'rnafm' in riboswitch.models()"
+    )
+    done = site.run("-W", "error", "-c", code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_a_plugin_prints_is_no_data(site):
+    site.add("loud", "print('hello')" + (GOOD % "fine").replace("return", "print('you'); return"))
+    plugins, said = site.listed()
+    assert (plugins["loud"]["state"], said) == ("loaded", "hello\nyou\n")
+
+
+def test_a_plugin_cannot_disable_others(site):
+    site.add("bad", "import os; os.environ['RIBOSWITCH_DISABLE_PLUGINS'] = 'good'" + GOOD % "odd")
+    site.add("good", GOOD % "fine")
+    assert site.listed()[0]["good"]["state"] == "loaded"
+
+
+def test_disabling_what_is_not_there_is_said(site):
+    said = site.listed(RIBOSWITCH_DISABLE_PLUGINS="nmpy")[1]
+    assert "RIBOSWITCH_DISABLE_PLUGINS names no plugin: nmpy.\nThere are: adapters, models" in said
+
+
+@pytest.mark.parametrize(
+    ("disabled", "command", "said"),
+    [
+        ("models", ["rnafm", "numpy"], "There is no model 'rnafm'.\nPlugins left out: models (dis"),
+        ("numpy", ["rnafm", "numpy"], "There is no backend 'numpy'.\nPlugins left out: numpy (dis"),
+    ],
+)
+def test_what_misses_a_plugin_that_is_left_out_says_so(site, disabled, command, said):
+    model, backend = command
+    options = [f"--model={model}", f"--backend={backend}", "--weights=random"]
+    place = {"RIBOSWITCH_DISABLE_PLUGINS": disabled}
+    done = site.run("-m", "riboswitch", "fill-mask", "A<mask>", *options, **place)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_two_packages_with_one_problem_are_both_reported(site):
+    site.add("bad", "import no_such_module")
+    site.add("twin", "import no_such_module")
+    points = site.folder / "twin_package-1.5.dist-info" / "entry_points.txt"
+    points.write_text("[riboswitch]\nbad = twin_plugin\n", "utf-8")
+    done = site.run("-m", "riboswitch", "plugins", "--json")
+    states = [p["state"] for p in json.loads(done.stdout)["plugins"] if p["name"] == "bad"]
+    assert len(states) == 2
+    assert all("no_such_module" in state for state in states)
+    assert "bad-package 1.5" in done.stderr
+    assert "twin-package 1.5" in done.stderr
+
+
+THREADS = """
+import threading
+import riboswitch.registry as module
+barrier, found, errors = threading.Barrier(6), [], []
+
+def ask(i):
+    barrier.wait()
+    registry = module.registry()
+    entries = (registry.models, registry.layouts, registry.backends)[i % 3]
+    found.append((id(registry), i % 3, [name for name in entries]))
+
+threads = [threading.Thread(target=ask, args=[i], daemon=True) for i in range(6)]
+for thread in threads: thread.start()
+for thread in threads: thread.join(20)
+assert len(found) == 6, "somebody waits for ever"
+assert len({one[0] for one in found}) == 1, "there are several registries"
+for kind in range(3):
+    first, second = (names for _, k, names in found if k == kind)
+    assert first == second and len(first) > 3, (first, second)
+"""
+
+
+def test_threads_see_one_registry_and_all_of_it(site):
+    asking = "import riboswitch, time; riboswitch.models(); time.sleep(0.2)"
+    site.add("asks", asking + GOOD % "late")
+    for _ in range(3):
+        done = site.run("-c", THREADS)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("open", "riboswitch_open_checkpoint: SystemExit: 7"),
+        ("describe", "odd: SystemExit: 7"),
+    ],
+)
+def test_what_ends_the_process_later_is_reported(site, tmp_path, part, said):
+    hooks = {
+        "open": "@riboswitch.impl\ndef riboswitch_open_checkpoint(path): exit(7)",
+        "describe": (
+            "from riboswitch.interfaces import Layout\n@riboswitch.impl\n"
+            "def riboswitch_layouts():\n    return [Layout(name='odd', plain=str, "
+            "describe=lambda c: exit(7), rules=lambda a, c: [])]"
+        ),
+    }
+    site.add("bad", f"import riboswitch\n{hooks[part]}")
+    code = (
+        "from safetensors.numpy import save_file\nimport numpy, riboswitch, sys\n"
+        "save_file({'x': numpy.zeros(2)}, sys.argv[1])\n"
+        "if sys.argv[2] == 'open': open(sys.argv[1], 'wb').write(b'nobody knows it')\n"
+        "try: riboswitch.load('rnafm', weights=sys.argv[1])\n"
+        "except riboswitch.CheckpointError as error: print(error)"
+    )
+    done = site.run("-c", code, str(tmp_path / "x.safetensors"), part)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    assert "plugin 'bad' of bad-package 1.5: " in done.stderr
+    assert said in done.stderr
 
 
 def test_two_packages_that_announce_one_plugin(site):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from attrs import evolve
 
 from riboswitch import BackendError, UsageError, load
+from riboswitch.errors import PluginWarning
 from riboswitch.registry import refusal, registry
 
 SMALL = {"num_layers": 1, "hidden_size": 24, "num_heads": 4, "feed_forward_size": 20}
@@ -59,7 +62,10 @@ def test_auto_passes_over_a_backend_that_refuses_the_model(announce):
     options = {"weights": "random", "architecture": SMALL}
     assert load("rinalmo-nano", **options).backend.name == registry().able()[1]
     with pytest.raises(BackendError, match="it was started"):
-        load("rnafm", **options)
+        load("rnafm", backend="partial", **options)
+    said = r"'partial' of planted 0 fails to start: AssertionError: it was started"
+    with pytest.warns(PluginWarning, match=said):
+        assert load("rnafm", **options).backend.name == registry().able()[1]
 
 
 def test_what_counts_is_the_architecture_of_the_file(announce, fixtures):
@@ -87,11 +93,34 @@ def test_nothing_is_fetched_for_a_backend_that_refuses(announce, monkeypatch):
         load("rinalmo-micro", backend="partial")
 
 
-def test_a_predicate_that_breaks_refuses_and_harms_nobody(announce):
-    announce(lambda a: a.no_such_thing, load=never_started)
-    with pytest.raises(BackendError, match=r"its plugin fails to say: AttributeError: .*no_such"):
+@pytest.mark.parametrize(
+    ("refuses", "said"),
+    [
+        (lambda a: a.no_such_thing, "AttributeError: .*no_such"),
+        (lambda a: exit(3), "SystemExit: 3"),
+        (lambda a: 5, "TypeError: refuses returned int"),
+    ],
+)
+def test_a_predicate_that_breaks_refuses_and_harms_nobody(announce, refuses, said):
+    announce(refuses, load=never_started)
+    refused = pytest.raises(BackendError, match=f"its plugin fails to say: {said}")
+    with pytest.warns(PluginWarning, match=f"of planted 0 .*partial: .*{said}") as caught, refused:
         load("rnafm", backend="partial", weights="random", architecture=SMALL)
+    assert len(caught) == 1
     assert load("rnafm", weights="random", architecture=SMALL).backend.name == registry().able()[1]
+
+
+@pytest.mark.parametrize("what", ["devices", "dtypes"])
+@pytest.mark.parametrize(
+    "answer", [lambda *_: 1 / 0, lambda *_: (), lambda *_: (1,), lambda *_: None]
+)
+def test_a_backend_that_does_not_say_what_it_can_is_named(announce, what, answer):
+    numpy = registry().backend("numpy")
+    parts = {part: getattr(numpy, part) for part in ("devices", "dtypes", "build", "single_thread")}
+    odd = SimpleNamespace(**{**parts, "name": "partial", "version": "0", what: answer})
+    announce(lambda a: None, load=lambda: odd)
+    with pytest.raises(BackendError, match=f"'partial' does not say its {what}: "):
+        load("rnafm", backend="partial", weights="random", architecture=SMALL)
 
 
 def test_where_no_backend_can_the_error_says_so(announce, monkeypatch):

@@ -21,6 +21,7 @@ ARCHITECTURE = Architecture(
     activation="swiglu",
     token_types=2,
 )
+SIZES = {"hidden_size": 8, "num_layers": 2}
 SHAPES = ARCHITECTURE.parameter_shapes()
 
 
@@ -59,7 +60,7 @@ def rules(*changed: Rule) -> list[Rule]:
 
 def describe(found: Checkpoint) -> Description | None:
     ours = "lm_head.dense.bias" in found.tensors
-    return Description(family="x", changes={}) if ours else None
+    return Description(family="x", changes=SIZES) if ours else None
 
 
 def layout(*changed: Rule, ignored: tuple[str, ...] = ()) -> Layout:
@@ -67,7 +68,7 @@ def layout(*changed: Rule, ignored: tuple[str, ...] = ()) -> Layout:
         name="plain",
         plain=lambda name: name.removeprefix("model."),
         describe=lambda c: (
-            Description(family="x", changes={}) if "lm_head.dense.bias" in c.tensors else None
+            Description(family="x", changes=SIZES) if "lm_head.dense.bias" in c.tensors else None
         ),
         rules=lambda architecture, found: rules(*changed),
         ignored=ignored,
@@ -200,7 +201,9 @@ def test_a_layout_without_a_rule_says_what_it_cannot_hold():
     lacking = evolve(
         layout(), rules=lambda a, c: [r for r in rules() if r.canonical != "embedding.types"]
     )
-    with pytest.raises(CheckpointError, match=r"'plain' cannot hold embedding\.types"):
+    with pytest.raises(
+        CheckpointError, match=r"'plain' has no rule for embedding\.types\.\nIt cannot hold"
+    ):
         checkpoint_weights(checkpoint(tensors()), lacking, ARCHITECTURE)
 
 

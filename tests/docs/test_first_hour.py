@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import sysconfig
 import venv
 from pathlib import Path
@@ -42,29 +43,31 @@ HOURS = (
         ("riboswitch_mirror.py", "test_contract.py"),
         (
             r"^mirror +rinalmo-giga.* works ",
-            r"cannot compute this model: it knows RiNALMo's encoder alone",
             r"^\d{2} passed",
         ),
     ),
     Hour(
         "add-a-model.md",
-        ("riboswitch_tiny.py", "train.py", "test_contract.py", "where.py"),
+        ("riboswitch_tiny.py", "train.py", "test_contract.py", "compare.py", "where.py"),
         (
             r"^tiny +riboswitch-tiny .* riboswitch_layouts, riboswitch_models +loaded",
             r"^tiny +20681 +32 +2 +64 +- +Apache-2.0",
+            r"^\('layers.1.feed_forward.up.weight', \(64, 32\)\)",
             r"2 of 2 records, 30 residues by tiny on \w+ into trained.npz",
             r"^[ACGU]\t0\.\d+\tGGGAAA[ACGU]CCC",
             r"^tiny-own \(riboswitch\) -> again.safetensors \(tiny\)",
             r"^difference +representation 0, logits 0",
             r"^\d{2} passed",
             r"^tiny: \d{2} passed, 0 failed, 0 skipped",
+            r"^float64 GGGAAA<mask>CCC \(12, 32\) \(12, 9\)",
             r"^tiny https://example.org/tiny",
         ),
     ),
 )
 each_hour = pytest.mark.parametrize("hour", HOURS, ids=lambda hour: hour.page)
 STEP = re.compile(
-    r"^<!-- (?P<verb>file|try)(?:: (?P<what>\S+))? -->\n```\w+\n(?P<text>.*?)^```$", re.M | re.S
+    r"^<!-- (?P<verb>file|try|said)(?:: (?P<what>\S+))? -->\n```\w+\n(?P<text>.*?)^```$",
+    re.M | re.S,
 )
 asked_for = pytest.mark.skipif(
     "RIBOSWITCH_EXAMPLES" not in os.environ, reason="it installs a package: nox -s examples"
@@ -88,7 +91,7 @@ def environment(folder: Path) -> dict[str, str]:
 @each_hour
 def test_every_file_and_command_of_the_page_is_tried(hour):
     blocks = re.findall(r"^```(?:toml|python|console)$", hour.text, re.M)
-    tried = [verb for verb, what, _ in hour.steps if not what.endswith(".fasta")]
+    tried = [v for v, what, _ in hour.steps if v != "said" and not what.endswith(".fasta")]
     assert len(tried) == len(blocks) >= 6
     assert hour.text.count("<!-- ") == len(hour.steps)
 
@@ -110,6 +113,9 @@ def test_the_first_hour(hour, tmp_path):
         if verb == "file":
             (folder / what).write_text(text, "utf-8")
             continue
+        if verb == "said":  # the first line; what follows it depends on what is installed
+            assert text.splitlines()[0] in said.splitlines(), said
+            continue
         done = subprocess.run(
             ["sh", "-ec", text], cwd=folder, env=outer, capture_output=True, text=True, timeout=120
         )
@@ -118,3 +124,6 @@ def test_the_first_hour(hour, tmp_path):
     for pattern in hour.said:
         assert re.search(pattern, said, re.M), f"{pattern}\n{said}"
     assert not re.search(r"[1-9]\d* skipped|PluginWarning", said)
+    mypy = [sys.executable, "-m", "mypy", "--strict", hour.files[0]]
+    typed = subprocess.run(mypy, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert typed.returncode == 0, f"{typed.stdout}\n{typed.stderr}"

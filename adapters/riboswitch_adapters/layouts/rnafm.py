@@ -17,7 +17,9 @@ from riboswitch.layout_tools import (
     with_alphabet,
     without_pooler,
 )
+from riboswitch.registry import registry
 
+FAMILIES = ("rnafm", "mrnafm")
 _PREFIX = re.compile(r"^(encoder\.(?:sentence_encoder\.|encoder\.)?|backbone\.)")
 _LAYER = r"layers\.(\d+)\."
 
@@ -33,6 +35,7 @@ def describe(checkpoint: Checkpoint) -> Description | None:
         checkpoint.container == "paddle"
         or not {
             "embed_tokens.weight",
+            "embed_positions.weight",
             "layers.0.self_attn.q_proj.weight",
             "layers.0.fc1.weight",
         }
@@ -40,6 +43,9 @@ def describe(checkpoint: Checkpoint) -> Description | None:
     ):
         return None
     vocab_size, hidden_size = shape(checkpoint, "embed_tokens.weight", 2)
+    family = _family(vocab_size)
+    if family is None:  # ESM-1b's names are many models'
+        return None
     heads = number(checkpoint.config, "encoder_attention_heads")
     changes = {
         "vocab_size": vocab_size,
@@ -53,7 +59,12 @@ def describe(checkpoint: Checkpoint) -> Description | None:
     }
     if heads:
         changes["num_heads"] = heads["encoder_attention_heads"]
-    return Description(family="rnafm" if vocab_size < 64 else "mrnafm", changes=changes)
+    return Description(family=family, changes=changes)
+
+
+def _family(vocab_size: int) -> str | None:
+    """Whose vocabulary has so many tokens."""
+    return next((f for f in FAMILIES if len(registry().model(f).alphabet) == vocab_size), None)
 
 
 def rules(architecture: Architecture, checkpoint: Checkpoint) -> list[Rule]:
@@ -84,7 +95,7 @@ def rules(architecture: Architecture, checkpoint: Checkpoint) -> list[Rule]:
 
 def target(entry: ModelEntry) -> ModelEntry:
     """RNA-FM has one vocabulary, mRNA-FM another, and no pooler."""
-    of_family(entry, "rnafm", "mrnafm")
+    of_family(entry, *FAMILIES)
     return without_pooler(with_alphabet(entry, released_alphabet(entry)))
 
 

@@ -160,10 +160,14 @@ def _collect_and_run(targets: list[Target]) -> Report:
 @contextmanager
 def _told(targets: list[Target]) -> Iterator[None]:
     """Tell the module that is collected what to check, and leave no compiled files behind."""
-    before = sys.dont_write_bytecode
+    before, environment = sys.dont_write_bytecode, dict(os.environ)
+    for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):  # they might leave tests out
+        os.environ.pop(name, None)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ[VARIABLE], sys.dont_write_bytecode = json.dumps(targets), True
     try:
         yield
     finally:
         sys.dont_write_bytecode = before
-        del os.environ[VARIABLE]
+        os.environ.clear()
+        os.environ.update(environment)

@@ -106,7 +106,7 @@ def _system() -> dict[str, str]:
 
 
 def _examine(entry: BackendEntry, lacking: list[str]) -> dict[str, str]:
-    from riboswitch.registry import registry
+    from riboswitch.registry import devices_of, dtypes_of, registry
 
     row = {"name": entry.name, "models": _models(entry), "state": "not installed"}
     row |= {"framework": "", "devices": "", "dtypes": ""}
@@ -114,7 +114,8 @@ def _examine(entry: BackendEntry, lacking: list[str]) -> dict[str, str]:
         return {**row, "cure": entry.install}
     try:
         backend = registry().backend(entry.name)
-        devices = backend.devices()
+        devices = devices_of(backend)
+        dtypes = dtypes_of(backend, devices[0])
     except RiboswitchError as error:
         return {**row, "state": "broken", "cure": str(error).replace("\n", " ")}
     return {
@@ -122,7 +123,7 @@ def _examine(entry: BackendEntry, lacking: list[str]) -> dict[str, str]:
         "state": "works",
         "framework": backend.version,
         "devices": ", ".join(devices),
-        "dtypes": ", ".join(backend.dtypes(devices[0])),
+        "dtypes": ", ".join(dtypes),
         "cure": "",
     }
 

@@ -9,10 +9,10 @@ from attrs import frozen
 
 from riboswitch.conversion.inverse import file_tensors, mixed_dtypes, written_rules
 from riboswitch.conversion.vocabulary import Change, change, changed_weights
-from riboswitch.errors import CheckpointError
+from riboswitch.errors import CheckpointError, PluginError, guarded
 from riboswitch.interfaces import Array, Draft, Form, Layout, ModelEntry, Weights
 from riboswitch.opening import seal
-from riboswitch.registry import BUGS, registry
+from riboswitch.registry import registry
 from riboswitch.weights import LazyWeights, finite
 
 
@@ -52,20 +52,21 @@ def make_plan(entry: ModelEntry, weights: LazyWeights, to: str) -> Plan:
     if layout.form is None:
         raise CheckpointError(f"The layout {to!r} is only read, not written.")
     try:
-        held = layout.target(entry)
-        new = change(entry.alphabet, held.alphabet)
-        form = layout.form(held)
-        _check_form(form)
-        rows = {r.canonical: r.zero_row for r in written_rules(layout, held.architecture).values()}
-        moved = changed_weights(weights, new)
-        kept = _kept(held, moved, rows)
-        tensors = file_tensors(layout, form, held.architecture, kept)
+        with guarded():
+            held = layout.target(entry)
+            new = change(entry.alphabet, held.alphabet)
+            form = layout.form(held)
+            _check_form(form)
+            table = written_rules(layout, held.architecture)
+            rows = {rule.canonical: rule.zero_row for rule in table.values()}
+            moved = changed_weights(weights, new)
+            kept = _kept(held, moved, rows)
+            tensors = file_tensors(layout, form, held.architecture, kept)
     except CheckpointError as error:
         raise CheckpointError(f"The layout {to!r} cannot hold {entry.name!r}: {error}") from error
-    except BUGS as error:
+    except PluginError as error:
         raise CheckpointError(
-            f"The layout {to!r} fails: {type(error).__name__}: {error}\n"
-            "Update or uninstall the plugin that announces it."
+            f"The layout {to!r} fails: {error}\nUpdate or uninstall the plugin that announces it."
         ) from error
     draft = Draft(
         container=form.container,

@@ -20,6 +20,7 @@ from riboswitch.testing.shapes import CHANGES, outputs_of, shape
 from riboswitch.testing.tolerances import TOLERANCES
 
 HALF = ("bfloat16", "float16")
+PRECISE = ("float32", "float64")
 Results = Mapping[str, Sequence[Array]]
 
 
@@ -46,6 +47,11 @@ class BackendCase(Contract):
         """Those that it declares for the device."""
         return self.started.dtypes(self.device)
 
+    @property
+    def precise(self) -> str:
+        """float32, in which most tests compute; float64 where that is not declared."""
+        return next((dtype for dtype in PRECISE if dtype in self.dtypes), PRECISE[0])
+
     def shapes(self) -> Iterator[tuple[str, Architecture]]:
         """Names and architectures that it does not refuse."""
         made = {name: shape(name, self.sizes) for name in CHANGES}
@@ -54,10 +60,14 @@ class BackendCase(Contract):
         yield from taken.items()
 
     def build(
-        self, architecture: Architecture, dtype: str = "float32", weights: Weights | None = None
+        self,
+        architecture: Architecture,
+        dtype: str | None = None,
+        weights: Weights | None = None,
     ) -> Backbone:
         """Make a backbone, of lively weights unless others are given."""
         weights = lively_weights(architecture) if weights is None else weights
+        dtype = dtype or self.precise
         return self.started.build(architecture, weights, device=self.device, dtype=dtype)
 
     def run(self, backbone: Backbone, batch: TokenBatch, outputs: Sequence[str]) -> Results:
@@ -66,14 +76,14 @@ class BackendCase(Contract):
             return backbone.forward(batch, outputs)
 
     def model(self, architecture: Architecture) -> Model:
-        """Make a `Model` in float32, as if the first registered one had this architecture."""
+        """Make a `Model`, as if the first registered one had this architecture."""
         entry = next(iter(registry().models.values()))
         sizes = {"vocab_size": len(entry.alphabet), "mask_id": entry.alphabet.mask_id}
         architecture = architecture.evolve(sizes)
         weights = lively_weights(architecture)
         backbone = self.build(architecture, weights=weights)
         entry = evolve(entry, architecture=architecture)
-        return Model(entry, self.started, backbone, weights, self.device, "float32")
+        return Model(entry, self.started, backbone, weights, self.device, self.precise)
 
     def near(self, found: Results, expected: Results, dtype: str, what: str) -> None:
         """Compare with the judge, by the table."""
@@ -84,6 +94,12 @@ class BackendCase(Contract):
             most = TOLERANCES["backends", dtype]
             most = self.half_tolerance.get(dtype, most) if dtype in HALF else most
             assert far <= most, f"{what}: {name} in {dtype} is {far:.2g} off, more than {most:.2g}"
+
+
+def on(backend: Backend) -> str:
+    """The device to compare on: the CPU where the backend has it."""
+    devices = backend.devices()
+    return "cpu" if "cpu" in devices else devices[0]
 
 
 def apart(found: Array, expected: Array, dtype: str) -> float:

@@ -44,7 +44,7 @@ class Numbers(BackendCase):
             batch = batch_of(architecture, (architecture.max_tokens or 300, 1))
             found = self.build(architecture).forward(batch, ("representation",))
             expected = {"representation": judge(architecture, batch)["representation"]}
-            self.near(found, expected, "float32", name)
+            self.near(found, expected, self.precise, name)
 
     def test_names_shapes_and_dtypes_of_results(self) -> None:
         """As `Backbone.forward` promises them, in each declared dtype."""
@@ -97,9 +97,9 @@ class Numbers(BackendCase):
                 assert all(np.isfinite(a).all() for a in found["representation"]), name
 
     def test_devices_and_dtypes_are_declared(self) -> None:
-        """The device is one of the machine's, and float32 is among its dtypes."""
+        """The device is one of the machine's; float32 or float64 is among its dtypes."""
         assert self.device in self.started.devices()
-        assert "float32" in self.dtypes
+        assert self.precise in self.dtypes
         assert set(self.dtypes) <= set(DTYPES)
         assert len(set(self.dtypes)) == len(self.dtypes)
         if strict := self.half_tolerance.keys() - {*HALF}:

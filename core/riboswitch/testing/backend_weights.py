@@ -154,7 +154,7 @@ class Weights(BackendCase):
                     weights=tmp_path / name,
                     backend=backend,
                     device=device,
-                    dtype="float32",
+                    dtype=self.precise,
                 )
                 assert again.architecture == model.architecture
                 for key, array in model.weights.items():

@@ -13,7 +13,7 @@ from typing import Any
 
 from riboswitch.errors import CheckpointError
 from riboswitch.interfaces import Checkpoint, Draft
-from riboswitch.registry import registry
+from riboswitch.registry import devices_of, registry
 from riboswitch.testing.backend import BackendContract
 from riboswitch.testing.container import DTYPES, ContainerContract
 from riboswitch.testing.contract import Contract
@@ -103,7 +103,7 @@ def _opened(path: Path, draft: Draft) -> Checkpoint | None:
 
 def _devices(backend: str) -> list[str]:
     """Those of a backend, the one to test on first."""
-    return sorted(registry().backend(backend).devices(), key=lambda device: device != "cpu")
+    return sorted(devices_of(registry().backend(backend)), key=lambda device: device != "cpu")
 
 
 for _kind, _name in json.loads(os.environ.get(VARIABLE, "[]")):

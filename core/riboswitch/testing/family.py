@@ -20,6 +20,8 @@ from riboswitch.model import Model
 from riboswitch.opening import misfit
 from riboswitch.origins import ByHand, HubFile, ZenodoFile
 from riboswitch.registry import registry
+from riboswitch.testing.announced import frameworks_imported
+from riboswitch.testing.backend_case import apart, on
 from riboswitch.testing.contract import Contract
 from riboswitch.testing.tolerances import TOLERANCES
 
@@ -64,7 +66,7 @@ class ModelContract(Contract):
         return load(
             self.model,
             backend=backend,
-            device="cpu",
+            device=on(registry().backend(backend)),
             dtype=dtype,
             weights="random",
             architecture=self.sizes,
@@ -98,6 +100,10 @@ class ModelContract(Contract):
         for said in (self.entry.family, self.entry.licence, self.entry.source):
             assert said.strip()
             assert "\n" not in said
+
+    def test_announcing_it_imports_no_framework(self) -> None:
+        """The plugin's module is imported by every command."""
+        assert frameworks_imported(self.entry) == []
 
     def test_alphabet_and_architecture_fit(self) -> None:
         """As many embeddings as tokens, the same mask, and room for a text."""
@@ -185,10 +191,13 @@ class ModelContract(Contract):
         able = registry().able(judge.architecture)
         assert "numpy" in able
         for name in able:
-            model = self.small(name, "float32")
+            started = registry().backend(name)
+            declared = started.dtypes(on(started))
+            dtype = "float32" if "float32" in declared else declared[0]
+            model = self.small(name, dtype)
             for found, expected in zip(model.embed(texts), judge.embed(texts), strict=True):
-                far = float(np.abs(found - expected).max())
-                assert far <= TOLERANCES["backends", "float32"], f"{name} is {far:.2g} off"
+                far = apart(found, expected, dtype)
+                assert far <= TOLERANCES["backends", dtype], f"{name} is {far:.2g} off"
 
     def test_a_saved_copy_loads_again(self, tmp_path: Path) -> None:
         """In our own layout, under its own name: the same architecture, alphabet and numbers."""

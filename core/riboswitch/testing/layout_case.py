@@ -18,6 +18,7 @@ from riboswitch.interfaces import Checkpoint, Layout, ModelEntry
 from riboswitch.layouts import checkpoint_weights, recognise
 from riboswitch.opening import Opened
 from riboswitch.registry import registry
+from riboswitch.testing.announced import frameworks_imported
 from riboswitch.testing.contract import Contract
 from riboswitch.testing.lively import rounded_weights
 
@@ -40,6 +41,10 @@ class LayoutCase(Contract):
     def table(self) -> Layout:
         """As the plugin announces it."""
         return registry().layout(self.layout)
+
+    def test_announcing_it_imports_no_framework(self) -> None:
+        """The plugin's module is imported by every command."""
+        assert frameworks_imported(self.table) == []
 
     def test_files_of_other_layouts_are_left_to_others(self, tmp_path: Path) -> None:
         """One of each other layout that can be written, and what has no tensors at all."""

@@ -15,9 +15,15 @@ import numpy as np
 import pytest
 from attrs import frozen
 
-from riboswitch.errors import CheckpointError, RiboswitchError, UnrecognisedError
+from riboswitch.errors import (
+    CheckpointError,
+    PluginError,
+    RiboswitchError,
+    UnrecognisedError,
+    guarded,
+)
 from riboswitch.interfaces import Array, Checkpoint, Draft, Form, Layout, ModelEntry, Tensor
-from riboswitch.registry import BUGS, registry
+from riboswitch.registry import registry
 from riboswitch.testing.contract import Contract
 
 Opener = Callable[..., Checkpoint | None]
@@ -85,8 +91,9 @@ def containers_of(plugin: str) -> list[str]:
 
 def _form(layout: Layout, entry: ModelEntry) -> Form | None:
     try:
-        return layout.form(layout.target(entry)) if layout.form else None
-    except (RiboswitchError, *BUGS):  # it holds no such model, or is broken
+        with guarded():
+            return layout.form(layout.target(entry)) if layout.form else None
+    except (RiboswitchError, PluginError):  # it holds no such model, or is broken
         return None
 
 
