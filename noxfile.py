@@ -16,7 +16,7 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 OLDEST, *_ = PYTHONS
 OTHER_PYTHONS = [python for python in PYTHONS if python != PYTHON]
-TEST = ["pytest", "pytest-xdist", "hypothesis", "pyarrow"]
+TEST = ["pytest", "pytest-xdist", "hypothesis", "pyarrow", "pyahocorasick", "pyyaml"]
 TWO = ("-n", "2", "--dist", "loadfile")  # files side by side
 EXAMPLES = ["riboswitch-jax", "riboswitch-splicebert"]
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]

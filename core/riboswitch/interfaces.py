@@ -143,9 +143,7 @@ class BackendEntry:
     """
 
     name: str = _name()
-    requires: tuple[str, ...] = field(
-        validator=deep_iterable(instance_of(str), instance_of(tuple))
-    )
+    requires: tuple[str, ...] = field(validator=deep_iterable(instance_of(str), instance_of(tuple)))
     install: str = _text()
     load: Callable[[], Backend] = field(validator=is_callable())
     priority: int = field(default=0, validator=instance_of(int))

@@ -283,11 +283,14 @@ for thread in threads:
     thread.join()
 assert model.embed(["ACGU"])[0].shape == (4, 320)
 """
-STARTED_AND_LENT = STARTED_IN_A_THREAD + """
+STARTED_AND_LENT = (
+    STARTED_IN_A_THREAD
+    + """
 import numpy as np
 from riboswitch_adapters.tensors import to_paddle
 assert to_paddle(np.ones(3, "f4")).sum() == 3
 """
+)
 THREADS = {"lent": LENT, "started": STARTED_IN_A_THREAD, "started-lent": STARTED_AND_LENT}
 
 
