@@ -121,9 +121,9 @@ def _numbers(keys: UInts, sizes: Ints, bounds: Ints) -> UInts:
 
 def _candidates(numbers: UInts, sizes: Ints, wanted: Ints, bounds: Ints) -> Ints:
     """Items among which the smallest of each group are."""
-    share = (wanted + 4 * np.sqrt(wanted) + 4) / np.maximum(sizes, 1)
-    limits = (np.minimum(share, 0.5) * 2.0**64).astype(np.uint64)
-    limits[share > 0.5] = _MAX
+    share = (wanted + 3 * np.sqrt(wanted) + 2) / np.maximum(sizes, 1)
+    limits = (np.minimum(share, 0.99) * 2.0**64).astype(np.uint64)
+    limits[share > 0.99] = _MAX
     limits[wanted == 0] = 0
     found = np.flatnonzero(numbers <= np.repeat(limits, sizes))
     short = np.diff(np.searchsorted(found, bounds)) < wanted

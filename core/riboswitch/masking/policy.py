@@ -47,6 +47,7 @@ def words_of(alphabet: Alphabet) -> Words:
 def replaced(
     ids: NDArray[np.int32],
     keys: UInts,
+    owners: Ints,
     places: Ints,
     deciders: Ints,
     alphabet: Alphabet,
@@ -56,7 +57,8 @@ def replaced(
 
     Args:
         ids: The tokens themselves, int32 (m,).
-        keys: Of each one's sequence, uint64 (m,).
+        keys: Of all sequences, uint64 (n,).
+        owners: The sequence of each token, (m,).
         places: Of each in its sequence, (m,).
         deciders: The place whose number decides; tokens that share one are treated alike, (m,).
         alphabet: Theirs.
@@ -65,10 +67,10 @@ def replaced(
     Returns:
         int32 (m,).
     """
-    fractions = uniform(draw(keys_for(keys, Purpose.ACTION), deciders))
+    fractions = uniform(draw(keys_for(keys, Purpose.ACTION)[owners], deciders))
     result = np.where(fractions < shares[0], np.int32(alphabet.mask_id), ids)
     swapped = np.flatnonzero((fractions >= shares[0]) & (fractions < shares[0] + shares[1]))
-    numbers = draw(keys_for(keys[swapped], Purpose.WORD), places[swapped])
+    numbers = draw(keys_for(keys, Purpose.WORD)[owners[swapped]], places[swapped])
     result[swapped] = _other_words(ids[swapped], numbers, words_of(alphabet))
     return result
 

@@ -135,7 +135,9 @@ class Recipe:
         """Mask the sequences from `first` to before `last`."""
         begin, end = batch.offsets[first], batch.offsets[last]
         ids, offsets = batch.ids[begin:end], batch.offsets[first : last + 1] - begin
-        tokens = np.flatnonzero(words_of(alphabet).is_word[ids])
+        tokens = np.flatnonzero(
+            words_of(alphabet).is_word.take(ids, mode="clip")
+        )  # no check: quicker
         sites = Sites(tokens, np.searchsorted(tokens, offsets), keys)
         why = self._origins(sites, ids, alphabet)
         chosen = np.flatnonzero(why)
@@ -143,7 +145,7 @@ class Recipe:
         local = places - offsets[owners]
         deciders = local if width_of(alphabet) == 1 else _stretches(places, local, owners)
         shares = self.mask, self.random
-        new = replaced(ids[places], keys[owners], local, deciders, alphabet, shares)
+        new = replaced(ids[places], keys, owners, local, deciders, alphabet, shares)
         masked.labels[begin + places] = ids[places]
         masked.ids[begin + places] = new
         masked.origins[begin + places] = why[chosen]
@@ -181,6 +183,8 @@ class Recipe:
         total = fsum(weights)
         ends = [*accumulate(weight / total for weight in weights)]
         last = max(i for i, weight in enumerate(weights) if weight)
+        if not any(weights[:last]):
+            return np.full(len(keys), last)
         fractions = uniform(draw(keys_for(keys, Purpose.STRATEGY), np.zeros(len(keys), np.int64)))
         drawn: Ints = np.minimum(np.searchsorted(ends, fractions, side="right"), last)
         return drawn
