@@ -25,13 +25,13 @@ def greedily(text: str, used: Motifs, room: int, key: np.ndarray) -> dict[int, i
     order = []
     for number, motif in enumerate((*used.known, *used.ranked)):
         known = number < len(used.known)
-        rank = noise.draw(noise.keys_for(key, Purpose.MOTIF), np.array([number]))[0] >> 41
+        rank = int(noise.draw(noise.keys_for(key, Purpose.MOTIF), np.array([number]))[0]) >> 41
         for start in occurrences(text, motif):
             end = np.array([start + len(motif)])
-            tie = noise.draw(noise.keys_for(key, Purpose.OCCURRENCE), end)[0] >> 48
-            place = (0, int(rank)) if known else (1, number)
+            tie = int(noise.draw(noise.keys_for(key, Purpose.OCCURRENCE), end)[0]) >> 48
+            place = (0, rank) if known else (1, number)
             origin = Origin.KNOWN_MOTIF if known else Origin.STATISTICAL_MOTIF
-            order.append((*place, int(tie), start, len(motif), origin))
+            order.append((*place, tie, start, len(motif), origin))
     masked: dict[int, int] = {}
     for *_, start, length, origin in sorted(order):
         if room and not masked.keys() & {*range(start, start + length)}:
