@@ -105,8 +105,10 @@ def test_choose_finds_the_smallest_also_where_the_first_guess_fails(monkeypatch)
 
 
 def test_order_does_not_depend_on_how_equals_are_sorted():
-    groups, numbers = np.zeros(1000, int), np.zeros(1000, np.uint64)
-    assert np.array_equal(noise._order(groups, numbers), np.arange(1000))
+    groups = np.zeros(5000, int)
+    numbers = np.random.default_rng(0).integers(0, 3, 5000).astype(np.uint64) << np.uint64(60)
+    expected = np.argsort(numbers, kind="stable")
+    assert np.array_equal(noise._order(groups, numbers), expected)
 
 
 def test_rounding_keeps_the_expectation():

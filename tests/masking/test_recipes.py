@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 from attrs import evolve
-from masks import NUCLEOTIDES, only, random_texts
+from masks import KMERS, NUCLEOTIDES, only, random_texts
 
 import riboswitch
-from riboswitch import TokenBatch, UsageError
+from riboswitch import SequenceError, TokenBatch, UsageError
 from riboswitch.masking import Recipe, recipe
 
 BATCH = NUCLEOTIDES.encode(random_texts([40] * 5))
@@ -134,6 +134,18 @@ def test_seed_and_epoch_are_whole(name, value):
 def test_a_batch_of_another_alphabet():
     with pytest.raises(UsageError, match="not in the alphabet"):
         recipe("bert").apply(TokenBatch([99], [0, 1]), NUCLEOTIDES, seed=0)
+
+
+def test_texts_are_to_be_encoded_first():
+    with pytest.raises(UsageError, match=r"not list(.|\n)*alphabet.encode"):
+        recipe("bert").apply(["ACGU"], NUCLEOTIDES, seed=0)
+
+
+def test_a_sequence_shorter_than_a_word_is_named_when_it_is_encoded():
+    with pytest.raises(SequenceError, match="sequence 1: its length 2 is shorter than a word of 3"):
+        KMERS.encode(["ACGU", "AC"])
+    masked = recipe("bert").apply(KMERS.encode([""]), KMERS, seed=0)
+    assert masked.labels.tolist() == [-100, -100]
 
 
 def test_seeds_epochs_and_records_each_matter():

@@ -70,7 +70,12 @@ def record_numbers(records: ArrayLike | None, count: int) -> UInts:
 
 
 def check_ids(batch: TokenBatch, alphabet: Alphabet) -> None:
-    """Refuse a batch that another alphabet has encoded."""
+    """Refuse what is no batch, or one that another alphabet has encoded."""
+    if not isinstance(batch, TokenBatch):
+        raise UsageError(
+            f"masking takes a TokenBatch, not {type(batch).__name__}.\n"
+            "Encode the sequences first: alphabet.encode(sequences)."
+        )
     if len(batch.ids) and not 0 <= batch.ids.min() <= batch.ids.max() < len(alphabet):
         raise UsageError(
             f"the batch has ids that are not in the alphabet, which has {len(alphabet)} tokens.\n"

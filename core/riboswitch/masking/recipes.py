@@ -109,9 +109,9 @@ class Recipe:
             UsageError: The numbers are none, or not one for each sequence; or motifs are to be
                 found and pyahocorasick is missing.
         """
+        check_ids(batch, alphabet)
         numbers = record_numbers(records, len(batch))
         keys = record_keys(whole_number(seed, "seed"), whole_number(epoch, "epoch"), numbers)
-        check_ids(batch, alphabet)
         masked = Masked(
             batch.ids.copy(),
             np.full(len(batch.ids), IGNORED, np.int64),
