@@ -90,6 +90,14 @@ def test_span_lengths_keep_their_weights_in_short_sequences():
     assert share(NUCLEOTIDES, batch, masked) == pytest.approx(0.15, abs=0.003)
 
 
+def test_spans_do_not_go_over_unknown_letters():
+    batch = NUCLEOTIDES.encode(["ACGU" * 5 + "N" + "GGCA" * 3] * 3000, warn=False)
+    masked = only("span").apply(batch, NUCLEOTIDES, seed=3)
+    lengths = {b - a for _, a, b in runs(batch, masked.labels != -100)}
+    assert lengths == {5, 6, 7, 8}
+    assert share(NUCLEOTIDES, batch, masked) == pytest.approx(0.15, abs=0.01)
+
+
 @pytest.mark.parametrize("strategy", ["nucleotide", "span", "motif"])
 @pytest.mark.parametrize("length", range(1, 13))
 def test_short_sequences_are_masked_in_expectation(strategy, length):
@@ -116,6 +124,24 @@ def test_short_sequences_of_longer_words(alphabet, strategy):
         batch = alphabet.encode(random_texts([length] * 8000))
         masked = only(strategy).apply(batch, alphabet, seed=2)
         assert share(alphabet, batch, masked) == pytest.approx(0.15, abs=0.03)
+
+
+@pytest.mark.parametrize("strategy", ["nucleotide", "span", "motif"])
+@pytest.mark.parametrize("name", ["nucleotides", "3-mers", "codons"])
+def test_high_rates_mask_as_much_as_there_is_room_for(name, strategy):
+    if strategy == "motif":
+        pytest.importorskip("ahocorasick")
+    alphabet = ALPHABETS[name]
+    batch = alphabet.encode(random_texts(range(0, 300, 3)) * 10)
+    shares = [
+        share(alphabet, batch, only(strategy, rate=rate).apply(batch, alphabet, seed=1))
+        for rate in (0.6, 0.97, 1)
+    ]
+    if strategy == "span":
+        assert shares[0] == pytest.approx(0.6, abs=0.02)
+        assert 0.7 < shares[1] < 1
+    else:
+        assert shares == pytest.approx([0.6, 0.97, 1], abs=0.03)
 
 
 @pytest.mark.parametrize("strategy", ["nucleotide", "span"])
