@@ -94,6 +94,18 @@ def test_a_mask_depends_on_the_record_alone(data, name, seed, random):
             assert np.array_equal(getattr(alone, part), getattr(whole, part)[place])
 
 
+@pytest.mark.parametrize("name", ["nucleotides", "3-mers", "codons"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_sequences_without_special_tokens_do_not_run_together(name, strategy):
+    alphabet, used = ALPHABETS[name], only(strategy, rate=0.4)
+    encoded = alphabet.encode(random_texts([60, 3, 27, 90] * 5))
+    bare = TokenBatch.from_sequences([ids[1:-1] for ids in encoded])
+    whole = used.apply(bare, alphabet, seed=1)
+    for i, ids in enumerate(bare.split(whole.ids)):
+        alone = used.apply(bare.take([i]), alphabet, seed=1, records=[i])
+        assert np.array_equal(alone.ids, ids)
+
+
 @given(st.data(), strategies, st.sampled_from([0.15, 0.5]), st.integers(0, 100))
 def test_no_masked_kmer_can_be_read_off_its_neighbours(data, strategy, rate, seed):
     """Each shows a letter that no other stretch and no unmasked k-mer shows."""

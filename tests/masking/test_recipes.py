@@ -12,7 +12,7 @@ from masks import KMERS, NUCLEOTIDES, only, random_texts
 
 import riboswitch
 from riboswitch import SequenceError, TokenBatch, UsageError
-from riboswitch.masking import Recipe, recipe
+from riboswitch.masking import Origin, Recipe, recipe
 
 BATCH = NUCLEOTIDES.encode(random_texts([40] * 5))
 
@@ -175,6 +175,12 @@ def test_a_rate_of_none_and_of_all():
     for rate in (0, 1):
         masked = only("nucleotide", rate=rate).apply(BATCH, NUCLEOTIDES, seed=0)
         assert (masked.labels != -100).sum() == rate * 40 * 5
+
+
+def test_a_weight_of_0_is_none():
+    for changes in ({"spans": {5: 1}}, {"spans": {5: 1, 90: 0}}):
+        masked = only("span", **changes).apply(BATCH, NUCLEOTIDES, seed=0)
+        assert (masked.origins == Origin.SPAN).sum() in (20, 25, 30)
 
 
 def test_recipes_can_be_changed_and_compared():

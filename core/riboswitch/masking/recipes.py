@@ -171,7 +171,8 @@ class Recipe:
             return mask_motifs(sites, ids, self.rate, self.motifs, alphabet)
         result = np.zeros(len(sites.tokens), np.uint8)
         if name == "span":
-            spans, singles = mask_spans(sites, self.rate, width, dict(sorted(self.spans.items())))
+            used = {n: weight for n, weight in sorted(self.spans.items()) if weight}
+            spans, singles = mask_spans(sites, self.rate, width, used)
             result[spans], result[singles] = Origin.SPAN, Origin.FILL
         else:
             result[mask_nucleotides(sites, self.rate, width)] = Origin.NUCLEOTIDE
