@@ -29,8 +29,8 @@ class Motifs:
     def __init__(self, known: Iterable[str], ranked: Iterable[str] = ()) -> None:
         """Read upper- and lower-case RNA or DNA; raises `UsageError` for other letters."""
         self.known = tuple(dict.fromkeys(_rna(motif) for motif in known))
-        found = dict.fromkeys(_rna(motif) for motif in ranked)
-        self.ranked = tuple(motif for motif in found if motif not in set(self.known))
+        others, seen = dict.fromkeys(_rna(motif) for motif in ranked), set(self.known)
+        self.ranked = tuple(motif for motif in others if motif not in seen)
         if not self.known and not self.ranked:
             raise UsageError("there are no motifs.\nGive at least one file with one.")
 
