@@ -160,7 +160,8 @@ def test_the_shipped_motifs():
     used = recipe("rnaernie").motifs
     assert used.known[0] == "AAGAAGAA"
     ranked = Motifs.read([], ["statistics"]).ranked
-    assert [m for m in ranked if m not in set(used.known)] == [*used.ranked]
+    known = set(used.known)
+    assert [motif for motif in ranked if motif not in known] == [*used.ranked]
     assert len(used) == len({*used.known, *used.ranked})
 
 
