@@ -138,6 +138,14 @@ def test_the_first_token_predicts_the_type_of_the_prompt(data, prompt, predict):
     assert np.all((masked.origins[firsts] == Origin.TYPE) == (expected != -100))
 
 
+def test_only_a_prompt_has_a_type():
+    cls, ind, eos, trna = (NUCLEOTIDES.index[t] for t in ("<cls>", "<ind>", "<eos>", "tRNA"))
+    rows = [[cls, ind, trna, eos], [cls, trna, trna, eos], [cls, ind, cls, eos], [ind, trna, eos]]
+    batch = TokenBatch.from_sequences(rows)
+    masked = only("nucleotide", predict_type=True).apply(batch, NUCLEOTIDES, seed=0)
+    assert masked.labels[batch.offsets[:-1]].tolist() == [trna, -100, -100, -100]
+
+
 def test_a_large_batch_is_cut_in_pieces_that_do_not_show(monkeypatch):
     batch = NUCLEOTIDES.encode(random_texts([0, 50, 1, 700, 0, 0, 90] * 4))
     expected = MIXED.apply(batch, NUCLEOTIDES, seed=2)

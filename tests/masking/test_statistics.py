@@ -154,6 +154,16 @@ def test_every_place_of_a_sequence_is_masked(strategy):
     assert np.abs(often - often[::-1]).max() < 0.015  # no end is better off
 
 
+@every
+def test_no_stretch_of_kmers_is_too_short_to_hide_a_letter(strategy):
+    batch = corpus("3-mers")
+    hit = mask("3-mers", strategy).labels != -100
+    ends = batch.lengths - 1
+    found = np.array(runs(batch, hit))
+    inside = (found[:, 1] > 1) & (found[:, 2] < ends[found[:, 0]])
+    assert (found[:, 2] - found[:, 1])[inside].min() == (3 if strategy != "span" else 7)
+
+
 def test_strategies_are_drawn_by_their_weights():
     batch = NUCLEOTIDES.encode(random_texts([100] * 20_000))
     recipe = only("nucleotide", strategies={"nucleotide": 1, "span": 3})
