@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from masks import CODONS, KMERS, MOTIFS, NUCLEOTIDES, only, random_texts, runs
+from masks import ALPHABETS, CODONS, KMERS, MOTIFS, NUCLEOTIDES, only, random_texts, runs
 
 from riboswitch import Alphabet, UsageError
 from riboswitch.masking import Motifs, Origin, motifs, noise, recipe
@@ -64,6 +64,17 @@ def test_the_occurrences_are_those_that_the_rule_names(used, rate):
         by_motif = np.isin(why, [Origin.KNOWN_MOTIF, Origin.STATISTICAL_MOTIF])
         assert {int(i) - 1: int(why[i]) for i in np.flatnonzero(by_motif)} == expected
         assert (why != 0).sum() == room  # the rest is single letters
+
+
+@pytest.mark.parametrize("name", ["nucleotides", "3-mers"])
+def test_how_much_is_sorted_at_a_time_does_not_show(name, monkeypatch):
+    alphabet, used = ALPHABETS[name], only("motif", motifs=Motifs(random_texts([4, 5, 6] * 90)))
+    batch = alphabet.encode(random_texts([300] * 50))
+    expected = used.apply(batch, alphabet, seed=0).ids
+    assert not np.array_equal(expected, batch.ids)
+    for several in ((float("inf"),), (0.1, float("inf")), (0.2, 0.5, 1.0, float("inf"))):
+        monkeypatch.setattr("riboswitch.masking.motif._GENEROSITY", several)
+        assert np.array_equal(used.apply(batch, alphabet, seed=0).ids, expected)
 
 
 def test_each_masked_stretch_is_occurrences_but_for_one_cut():
