@@ -17,10 +17,11 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 OLDEST, *_ = PYTHONS
 OTHER_PYTHONS = [python for python in PYTHONS if python != PYTHON]
-TEST = ["pytest", "pytest-xdist", "hypothesis", "pyarrow"]
 TWO = ("-n", "2", "--dist", "loadfile")  # files side by side
 EXAMPLES = ["riboswitch-jax", "riboswitch-splicebert"]
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
+PRETRAIN = PROJECT["optional-dependencies"]["pretrain"]
+TEST = ["pytest", "pytest-xdist", "hypothesis", "pyarrow", *PRETRAIN]
 FRAMEWORKS = {
     "numpy": [],
     "torch": ["torch==2.13.0"],  # by pip: elsewhere this may bring gigabytes of CUDA
@@ -29,6 +30,7 @@ FRAMEWORKS = {
 LOWEST = {
     # What pyproject.toml allows at least, of the base install and of each framework.
     "numpy": [line.replace(">=", "==") for line in PROJECT["dependencies"]],
+    "pretrain": [line.replace(">=", "==") for line in PRETRAIN],
     "torch": ["torch==2.4.0"],
     "paddle": ["paddlepaddle==2.6.2"],
 }
@@ -92,7 +94,8 @@ def pythons(session: nox.Session) -> None:
     Without the tests that kill jobs and run the documentation: they are half of the time, and
     `tests` has them.
     """
-    lowest = [*LOWEST["numpy"], "pytest==8.0.0"] if session.python == OLDEST else ["pytest"]
+    base = [*LOWEST["numpy"], *LOWEST["pretrain"], "pytest==8.0.0"]
+    lowest = base if session.python == OLDEST else [*PRETRAIN, "pytest"]
     session.install("-e", ".", "pytest-xdist", "hypothesis", *lowest)
     left = ("--ignore=tests/cli/test_jobs.py", "--ignore=tests/docs")
     session.run("pytest", *TWO, "--require-backend=numpy", *left, *session.posargs)

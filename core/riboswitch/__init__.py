@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from riboswitch._version import __version__
 
 if TYPE_CHECKING:
+    from riboswitch import masking
     from riboswitch.alphabet import Alphabet
     from riboswitch.architecture import Architecture
     from riboswitch.batch import TokenBatch
@@ -52,6 +53,7 @@ _HOMES = {
     "output": ("Fill", "Output"),
     "store": ("Embeddings", "open_embeddings"),
 }
+_ROOMS = ("masking",)
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -75,12 +77,15 @@ __all__ = [
     "convert",
     "impl",
     "load",
+    "masking",
     "models",
     "open_embeddings",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"riboswitch.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'riboswitch' has no attribute {name!r}")
     value = getattr(import_module(f"riboswitch.{_HOME[name]}"), name)
@@ -89,4 +94,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *_HOME, *_ROOMS})

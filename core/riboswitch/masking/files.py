@@ -1,0 +1,102 @@
+"""`recipe`: a recipe by its name or from a YAML file."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from riboswitch.errors import UsageError
+from riboswitch.masking.motifs import SHIPPED, Motifs
+from riboswitch.masking.recipes import STRATEGIES, Recipe
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "bert": {},
+    "rnaernie": {
+        "strategies": {"nucleotide": 1, "span": 1, "motif": 1},
+        "motifs": {"known": ["attract", "spliceaid"], "statistical": ["statistics"]},
+        "predict_type": True,
+    },
+}
+"""The recipes that come with the package, as a file would say them."""
+_KEYS = ("rate", "mask", "random", "keep", "strategies", "spans", "motifs", "predict_type")
+
+
+def recipe(name_or_path: str | Path) -> Recipe:
+    """Return a recipe for masking.
+
+    Args:
+        name_or_path: `bert`: single tokens (Devlin et al. 2019); `rnaernie`: single tokens,
+            spans or motifs, one of them for each sequence (Wang et al. 2024); or the path of a
+            YAML file, whose keys are the attributes of `Recipe`.
+
+    Raises:
+        UsageError: There is no such recipe or file, or the file says something that it cannot;
+            the key and the nearest right one are named.
+    """
+    if isinstance(name_or_path, str) and name_or_path in RECIPES:
+        return _recipe(RECIPES[name_or_path], None)
+    path = Path(name_or_path)
+    if not path.is_file():
+        near = _near(str(name_or_path), RECIPES)
+        raise UsageError(
+            f"no recipe {str(name_or_path)!r}, neither as a name nor as a file.{near}\n"
+            f"The recipes are: {', '.join(RECIPES)}; or give the path of a YAML file."
+        )
+    try:
+        return _recipe(_loaded(path), path.parent)
+    except UsageError as error:
+        raise UsageError(f"recipe {path}: {error}") from error
+
+
+def _loaded(path: Path) -> dict[str, Any]:
+    try:
+        import yaml
+    except ImportError as error:
+        raise UsageError(
+            "it needs PyYAML, which is not installed.\n"
+            'Install it: pip install "riboswitch[pretrain]"'
+        ) from error
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"it cannot be read as YAML: {error}") from error
+    return _named({} if values is None else values, "the file", _KEYS)
+
+
+def _recipe(values: dict[str, Any], folder: Path | None) -> Recipe:
+    arguments = dict(values)
+    if "strategies" in values:
+        _named(values["strategies"], "strategies", STRATEGIES)
+    if "motifs" in values:
+        arguments["motifs"] = _motifs(values["motifs"], folder)
+    return Recipe(**arguments)
+
+
+def _motifs(values: object, folder: Path | None) -> Motifs:
+    lists = _named(values, "motifs", ("known", "statistical"))
+    for key, names in lists.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise UsageError(
+                f"motifs.{key} is {names!r}, and must be a list of files.\n"
+                f"Those that come along are: {', '.join(SHIPPED)}."
+            )
+    return Motifs.read(lists.get("known", ()), lists.get("statistical", ()), folder)
+
+
+def _named(values: object, what: str, keys: tuple[str, ...]) -> dict[str, Any]:
+    """Check that something is a mapping with no other keys than these."""
+    if not isinstance(values, dict):
+        raise UsageError(f"{what} must be keys with values, not {values!r}.")
+    for key in values:
+        if key not in keys:
+            raise UsageError(
+                f"{what} has the unknown key {key!r}.{_near(str(key), keys)}\n"
+                f"The keys are: {', '.join(keys)}."
+            )
+    return values
+
+
+def _near(word: str, words: Any) -> str:
+    near = get_close_matches(word, list(words), 1, 0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""
