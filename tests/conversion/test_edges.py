@@ -437,4 +437,5 @@ def test_the_lazy_names_are_those_that_type_checkers_see():
         for alias in node.names
     }
     homes = {(f"riboswitch.{m}", n) for m, names in riboswitch._HOMES.items() for n in names}
+    homes |= {("riboswitch", room) for room in riboswitch._ROOMS}
     assert seen == homes
