@@ -42,7 +42,8 @@ class Plugin:
         point: How it is announced.
         package: The distribution that announces it, and its version.
         version: See `package`.
-        state: `waiting` until its answer is needed, then `loaded`, `disabled` or what is wrong.
+        state: `waiting` until its answer is needed, `importing`, then `loaded`, `disabled` or what
+            is wrong.
         functions: Its hooks.
         seconds: Spent on importing it and on its announcements.
     """
@@ -117,7 +118,8 @@ class Plugins(Sequence[Plugin]):
         if (id(plugin), problem) in self._reported:
             return
         self._reported.add((id(plugin), problem))
-        plugin.state = problem if plugin.state == "loaded" else f"{plugin.state}; {problem}"
+        plain = plugin.state in ("importing", "loaded")
+        plugin.state = problem if plain else f"{plugin.state}; {problem}"
         self._note(plugin, f": {problem}" if plugin.functions else f" is left out: {problem}", cure)
 
     def flush(self) -> None:
@@ -126,10 +128,10 @@ class Plugins(Sequence[Plugin]):
             warn(self._unsaid.pop(0), PluginWarning)
 
     def _load(self, plugin: Plugin) -> None:
-        plugin.state = "loaded"
         if plugin.name in self._disabled:
             plugin.state = "disabled"
             return
+        plugin.state = "importing"
         try:
             with self._timed(plugin), guarded():
                 if made_for := _other_version(plugin.point.dist):
@@ -139,6 +141,7 @@ class Plugins(Sequence[Plugin]):
                 module = _imported(plugin.point)
                 self._manager.register(module, plugin.name)
                 plugin.functions = _functions(self._manager, module)
+                plugin.state = "loaded"
         except (PluginError, RiboswitchError) as error:
             self.report(plugin, str(error))
 

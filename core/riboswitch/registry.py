@@ -67,8 +67,10 @@ class Entries(Mapping[str, T]):
         with LOCK:
             if self._asked == len(self._plugins):
                 return False
+            plugin = self._plugins[self._asked]
+            if plugin.state == "importing":  # it asks itself what there is, while it is imported
+                return False
             self._asked += 1
-            plugin = self._plugins[self._asked - 1]
             for entry in self._plugins.announced(plugin, self._hook, self._kind):
                 if first := self.owners.get(entry.name):
                     taken = f"the name {entry.name!r} is taken by the {first}"

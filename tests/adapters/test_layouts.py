@@ -57,6 +57,17 @@ def test_rnafm_under_every_prefix(fixtures, rewritten, prefix: str) -> None:
     np.testing.assert_array_equal(found, logits(path, "rnafm"))
 
 
+@pytest.mark.parametrize("lacking", ["embed_positions", "a row of embed_tokens"])
+def test_what_only_has_the_names_of_rnafm_is_left_to_others(fixtures, rewritten, lacking) -> None:
+    path, more = fixtures / "rnafm" / "RNA-FM_pretrained.pth", {}
+    if "row" in lacking:
+        name = "encoder.sentence_encoder.embed_tokens.weight"
+        more = {name: np.ascontiguousarray(tensors(path)[name][1:])}
+    made = rewritten(path, lambda name: None if lacking in name else name, **more)
+    with pytest.raises(riboswitch.CheckpointError, match="no known layout has these tensors"):
+        logits(made, "rnafm")
+
+
 def test_rnafm_with_and_without_what_is_no_encoder(fixtures, rewritten) -> None:
     path = fixtures / "rnafm" / "RNA-FM_pretrained.pth"
     extra = {"encoder.contact_head.regression.weight": np.ones((1, 8), np.float32)}

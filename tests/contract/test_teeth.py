@@ -14,7 +14,7 @@ from attrs import evolve
 from riboswitch.errors import CheckpointError
 from riboswitch.interfaces import DTYPES
 from riboswitch.registry import registry
-from riboswitch.testing import BackendContract
+from riboswitch.testing import BackendContract, ModelContract
 from riboswitch.weights import LazyWeights
 
 NUMPY = registry().backend("numpy")
@@ -294,6 +294,29 @@ def run(contract: TestBroken, test: str, parameter: str | None) -> None:
 @pytest.mark.parametrize(("test", "parameter"), sorted({m[1:] for m in MUTANTS.values()}, key=str))
 def test_the_sound_one_passes(announce, test, parameter):
     run(announce({}), test, parameter)
+
+
+@pytest.mark.parametrize("test", ["devices_and_dtypes_are_declared", "outputs_fit_each_other"])
+def test_a_backend_need_not_compute_in_float32(announce, test):
+    run(announce({"dtypes": lambda self, device: ("float64",)}), f"test_{test}", None)
+
+
+def test_what_a_backend_of_float64_saves_loads_elsewhere(announce, tmp_path):
+    contract = announce({"dtypes": lambda self, device: ("float64",)})
+    contract.test_what_is_saved_loads_elsewhere(tmp_path)
+
+
+def test_a_backend_of_half_precision_alone_fails(announce):
+    contract = announce({"dtypes": lambda self, device: ("bfloat16",)})
+    with pytest.raises(AssertionError):
+        contract.test_devices_and_dtypes_are_declared()
+
+
+def test_a_model_is_compared_on_a_backend_without_float32(announce):
+    announce({"dtypes": lambda self, device: ("float64",), "devices": lambda self: ("gpu",)})
+    contract = type("TestModel", (ModelContract,), {"model": "rnafm"})()
+    assert "broken" in registry().able()
+    contract.test_random_weights_agree_on_every_backend()
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)

@@ -238,6 +238,20 @@ def test_what_a_plugin_prints_is_no_data(site):
     assert (plugins["loud"]["state"], said) == ("loaded", "hello\nyou\n")
 
 
+def test_a_plugin_that_asks_for_everything_while_it_is_imported_loses_nothing(site):
+    every = "from riboswitch.registry import registry\nlen(registry().backends)\n"
+    more = "len(registry().layouts)\n" + GOOD % "fine" + (NUMPY % "load=print")
+    site.add("curious", every + more)
+    site.add("later", GOOD % "more")
+    code = (
+        "from riboswitch.registry import registry\n"
+        "assert {'fine', 'more', 'rnafm'} <= {*registry().models}\n"
+        "assert {'odd', 'numpy'} <= {*registry().backends}"
+    )
+    done = site.run("-W", "error", "-c", code)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_plugin_cannot_disable_others(site):
     site.add("bad", "import os; os.environ['RIBOSWITCH_DISABLE_PLUGINS'] = 'good'" + GOOD % "odd")
     site.add("good", GOOD % "fine")

@@ -7,8 +7,9 @@ import pytest
 from attrs import evolve, frozen
 
 from riboswitch import Architecture, CheckpointError
+from riboswitch.errors import PluginWarning
 from riboswitch.interfaces import Checkpoint, Description, Layout, Rule
-from riboswitch.layouts import checkpoint_weights, recognise
+from riboswitch.layouts import checkpoint_weights, left_behind, recognise
 from riboswitch.weights import LazyWeights, random_weights
 
 ARCHITECTURE = Architecture(
@@ -213,6 +214,78 @@ def test_a_layout_is_recognised_by_its_names_without_prefix():
     found, plain, description = recognise(prefixed, {"other": other, "plain": layout()})
     assert (found.name, description.family) == ("plain", "x")
     assert plain.tensors.keys() == SHAPES.keys()
+
+
+def raising(error: Exception):
+    def function(*arguments: object):
+        raise error
+
+    return function
+
+
+def test_a_layout_that_knows_a_file_as_damaged_stops_nobody():
+    strict = evolve(layout(), name="strict", describe=raising(CheckpointError("it is cut")))
+    last = evolve(strict, name="last", describe=raising(CheckpointError("no idea")))
+    found = recognise(checkpoint(tensors()), {"strict": strict, "plain": layout()})
+    assert found[0].name == "plain"
+    with pytest.raises(CheckpointError, match=r"^As the layout 'strict': it is cut$"):
+        recognise(checkpoint(tensors()), {"strict": strict, "last": last})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"plain": raising(KeyError("x"))}, "KeyError: 'x'"),
+        ({"describe": raising(ZeroDivisionError("x"))}, "ZeroDivisionError: x"),
+        ({"describe": lambda c: {"family": "x"}}, "TypeError: describe returned dict"),
+        (
+            {"describe": lambda c: Description(family="x", changes={"num_layers": 2})},
+            "ValueError: changes do not tell hidden_size",
+        ),
+    ],
+)
+def test_a_layout_that_breaks_stops_nobody(plant, changes, said):
+    broken = evolve(layout(), name="broken", **changes)
+    plant(broken)
+    with pytest.warns(PluginWarning, match=f"of planted 0.*broken: {said}") as caught:
+        for _ in range(2):
+            found = recognise(checkpoint(tensors()), {"broken": broken, "sound": layout()})
+    assert found[0].name == "plain"
+    assert len(caught) == 1
+
+
+def test_rules_that_break_are_one_clear_error():
+    broken = evolve(layout(), rules=raising(KeyError("x")))
+    with pytest.raises(CheckpointError, match=r"The layout 'plain' fails: KeyError: 'x'\nUpdate"):
+        checkpoint_weights(checkpoint(tensors()), broken, ARCHITECTURE)
+
+
+def test_the_layout_of_the_family_that_was_asked_for_is_taken():
+    other = evolve(
+        layout(), name="other", describe=lambda c: Description(family="y", changes=SIZES)
+    )
+    both = {"plain": layout(), "other": other}
+    assert recognise(checkpoint(tensors()), both)[0].name == "plain"
+    assert recognise(checkpoint(tensors()), both, "y")[0].name == "other"
+    assert recognise(checkpoint(tensors()), both, "z")[0].name == "plain"
+
+
+def test_a_copy_of_a_weight_may_stand_in_the_file():
+    copied = evolve(layout(), copies=(("copy.1", "embedding.tokens"),))
+    same = {**tensors(), "copy.1": tensors()["embedding.tokens"]}
+    assert checkpoint_weights(checkpoint(same), copied, ARCHITECTURE)["embedding.tokens"].any()
+    assert not left_behind(checkpoint(same), copied, ARCHITECTURE)
+    with pytest.raises(CheckpointError, match=r"does not know: copy\.12"):
+        more = {**same, "copy.12": same["copy.1"]}
+        checkpoint_weights(checkpoint(more), copied, ARCHITECTURE)
+
+
+def test_a_rule_with_a_misspelled_name_is_shown():
+    wrong = [r for r in rules() if r.canonical != "embedding.types"]
+    wrong.append(Rule(canonical="embedding.typse", file="embedding.types"))
+    misspelled = evolve(layout(), rules=lambda a, c: wrong)
+    with pytest.raises(CheckpointError, match=r"types; its rules name embedding\.typse, which the"):
+        checkpoint_weights(checkpoint(tensors()), misspelled, ARCHITECTURE)
 
 
 def test_a_checkpoint_of_no_layout_shows_its_names():
