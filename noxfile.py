@@ -19,6 +19,11 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 OLDEST, *_ = PYTHONS
 OTHER_PYTHONS = [python for python in PYTHONS if python != PYTHON]
 TWO = ("-n", "2", "--dist", "loadfile")  # files side by side
+SLOW = [
+    *("cli/test_jobs.py", "docs", "contract/test_teeth*", "contract/test_guard.py"),
+    *("adapters/test_hostile.py", "parity/test_corpus.py"),
+]
+BEYOND_THE_CORE = ["adapters", "conversion", "cli/test_embed.py", "cli/test_fetch.py"]
 EXAMPLES = ["riboswitch-jax", "riboswitch-splicebert"]
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 PRETRAIN = PROJECT["optional-dependencies"]["pretrain"]
@@ -92,15 +97,13 @@ def tests(session: nox.Session) -> None:
 def pythons(session: nox.Session) -> None:
     """The base install on the other Pythons; on the oldest with the lowest of all it needs.
 
-    Without the tests that kill jobs, run the documentation or test the contracts themselves: they
-    are half of the time, and `tests` has them. Between the oldest and the newest Python the core's
-    are enough.
+    Without the slow ones, which `tests` has: those that kill jobs, run the documentation, read
+    hostile files or test the contracts themselves. Above the oldest Python the core's are enough.
     """
     base = [*LOWEST["numpy"], *LOWEST["pretrain"], "pytest==8.0.0"]
     lowest = base if session.python == OLDEST else [*PRETRAIN, "pytest"]
     session.install("-e", ".", "pytest-xdist", "hypothesis", *lowest)
-    between = ["adapters", "conversion"] if session.python in PYTHONS[1:-1] else []
-    parts = ("cli/test_jobs.py", "docs", "contract/test_teeth*", *between)
+    parts = SLOW if session.python == OLDEST else [*SLOW, *BEYOND_THE_CORE]
     left = [f"--ignore-glob=tests/{part}" for part in parts]
     session.run("pytest", *TWO, "--require-backend=numpy", *left, *session.posargs)
 
@@ -122,10 +125,6 @@ def lowest(session: nox.Session, backend: str) -> None:
     left = [f"--deselect={test}" for test in PADDLE_3] if backend == "paddle" else []
     required = f"--require-backend={backend}"
     session.run("pytest", *TWO, required, "-m", "backend", *left, *session.posargs)
-    if backend == "torch":  # the example's oldest Python
-        package = "docs/examples/riboswitch-splicebert"
-        session.install("--no-deps", f"./{package}")
-        session.run("pytest", "-q", package)
 
 
 @nox.session(python=PYTHON)
