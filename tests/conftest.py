@@ -115,12 +115,12 @@ def small() -> Callable[..., Model]:
 
 @pytest.fixture
 def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Make the registry know an entry, before all others: plant(entry, name=entry.name)."""
+    """Make the registry know an entry, in the place of that name or first: plant(entry, name)."""
 
     def add(entry: BackendEntry | ModelEntry | Layout, name: str | None = None) -> None:
         kinds = {BackendEntry: "_backends", ModelEntry: "models", Layout: "layouts"}
         entries, name = getattr(registry(), kinds[type(entry)]), name or entry.name
-        found = {name: entry, **{n: e for n, e in entries.items() if n != name}}
+        found = {**({} if name in entries else {name: entry}), **entries, name: entry}
         owner = Plugin(EntryPoint("planted", "planted", "riboswitch"), "planted", "0", "loaded")
         monkeypatch.setattr(entries, "owners", {**entries.owners, name: owner})
         monkeypatch.setattr(entries, "_found", found)

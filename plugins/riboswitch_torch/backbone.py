@@ -16,7 +16,7 @@ from riboswitch.batch import TokenBatch, run_sorted
 from riboswitch.interfaces import Array, Weights
 from riboswitch.weights import LazyWeights, joined, shown
 from riboswitch_torch.attention import Packing
-from riboswitch_torch.layers import Embedding, Layer, LMHead, wide
+from riboswitch_torch.layers import Embedding, Layer, LMHead
 
 
 class Encoder(nn.Module):
@@ -70,10 +70,12 @@ class Encoder(nn.Module):
         a = self.architecture
         if a.positions != "rotary":
             return None
-        exponents = torch.arange(0, a.head_size, 2, dtype=torch.float32, device=x.device)
-        frequencies = a.rotary_base ** -(exponents.to(wide(x)) / a.head_size)
-        angles = packing.positions.to(wide(x))[:, None, None] * frequencies
-        return angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+        # In float64, by NumPy: Apple's GPU lacks it, and a float32 angle of a distant token is
+        # off by up to 3e-5 radians.
+        turns = a.rotary_base ** -(np.arange(0, a.head_size, 2, dtype=np.float64) / a.head_size)
+        angles = np.arange(packing.longest, dtype=np.float64)[:, None, None] * turns
+        cos, sin = (_from_numpy(f(angles)).to(x.dtype).to(x.device) for f in (np.cos, np.sin))
+        return cos[packing.positions], sin[packing.positions]
 
     def load_canonical(self, weights: Weights, device: torch.device, dtype: torch.dtype) -> None:
         """Replace every parameter by a canonical weight, one at a time."""

@@ -20,6 +20,7 @@ class TorchBackend:
 
     def __init__(self) -> None:
         self._lock, self._users, self._before = Lock(), 0, 1
+        _choose_functions()
 
     @property
     def version(self) -> str:
@@ -60,3 +61,12 @@ class TorchBackend:
                 self._users -= 1
                 if not self._users:
                     torch.set_num_threads(self._before)
+
+
+def _choose_functions() -> None:
+    """Compute one number by MKL's vector functions, on one core.
+
+    They choose their kernels at the first call. When that comes from two cores at once, some
+    results of it are those of the fast kernels: with torch 2.13, cosines off by 1.5e-4.
+    """
+    torch.ones(1).cos()

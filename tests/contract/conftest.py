@@ -38,16 +38,6 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.fixture
-def replace(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Put something in the place of what is installed: replace("models", name=entry)."""
-
-    def put(kind: str, name: str, entry: object) -> None:
-        monkeypatch.setattr(registry(), kind, {**getattr(registry(), kind), name: entry})
-
-    return put
-
-
-@pytest.fixture
 def pack(install) -> Callable[..., None]:
     """Install a container that is written as well as opened."""
 

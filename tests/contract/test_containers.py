@@ -88,9 +88,9 @@ def test_an_example_that_is_not_there_is_said(tmp_path):
         contract().test_the_registry_opens_it(tmp_path)
 
 
-def test_a_layout_may_be_in_a_stranger_s_container(pack, replace):
+def test_a_layout_may_be_in_a_stranger_s_container(pack, plant):
     pack(Crate())
     own = registry().layouts["rinalmo"]
-    replace("layouts", "rinalmo", evolve(own, form=lambda entry: Form(container="crate")))
+    plant(evolve(own, form=lambda entry: Form(container="crate")))
     assert "crate" in containers()
     assert containers_of("stranger") == ["crate"]
