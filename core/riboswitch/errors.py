@@ -49,6 +49,10 @@ class StoreError(RiboswitchError):
     """Files that cannot be written, or embeddings that are missing, incomplete or damaged."""
 
 
+class TrainingError(RiboswitchError):
+    """Training that came to numbers that are none."""
+
+
 class ResourceError(RiboswitchError):
     """Memory or disk that ran out."""
 

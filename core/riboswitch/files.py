@@ -163,11 +163,13 @@ def _exchanged(first: Path, second: Path) -> bool:
 
 
 def _sync_tree(path: Path) -> None:
-    for file in path.iterdir() if path.is_dir() else [path]:
-        with file.open("rb+") as opened:  # only what can be written to can be flushed everywhere
-            os.fsync(opened.fileno())
     if path.is_dir():
+        for part in path.iterdir():
+            _sync_tree(part)
         sync_folder(path)
+        return
+    with path.open("rb+") as opened:  # only what can be written to can be flushed everywhere
+        os.fsync(opened.fileno())
 
 
 def _remove_leftovers(path: Path) -> None:

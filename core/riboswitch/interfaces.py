@@ -24,6 +24,7 @@ from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
 from riboswitch.batch import TokenBatch
 from riboswitch.origins import Released
+from riboswitch.training.settings import Pretraining
 
 Array = NDArray[Any]
 """A NumPy array of any dtype."""
@@ -175,6 +176,7 @@ class BackendEntry:
         priority: `auto` takes the highest one that is installed and can compute the model:
             `torch` has 30, `paddle` 20, `numpy`, which is always there, 10, and `paddlenlp` -10.
             So the default, 0, is for a backend that is taken by name alone.
+        trains: Whether its `Backend` is a `riboswitch.training.learner.TrainingBackend`.
         refuses: Why the backend cannot compute an architecture, a clause in a few words that
             ends a sentence ("it has no rotary positions"); None when it can. Asked before the
             framework is imported and before any number is read.
@@ -185,6 +187,7 @@ class BackendEntry:
     install: str = _text()
     load: Callable[[], Backend] = field(validator=is_callable())
     priority: int = field(default=0, validator=instance_of(int))
+    trains: bool = field(default=False, validator=instance_of(bool))
     refuses: Callable[[Architecture], str | None] = field(
         default=_takes_all, validator=is_callable()
     )
@@ -202,6 +205,7 @@ class ModelEntry:
         licence: Of the released weights.
         source: Paper or repository.
         released: Where the weights are; None where nobody released any.
+        pretraining: How its authors trained it, as far as they say.
     """
 
     name: str = _name()
@@ -211,6 +215,7 @@ class ModelEntry:
     licence: str = _text()
     source: str = _text()
     released: Released | None = field(default=None, validator=optional(instance_of(Released)))
+    pretraining: Pretraining = field(factory=Pretraining, validator=instance_of(Pretraining))
 
 
 class Tensor(Protocol):

@@ -54,9 +54,9 @@ def load(
     """
     entry = registry().model(name)
     if weights == "released":  # what cannot be is said before gigabytes come
-        _place(entry, backend, device, dtype)
+        place(entry, backend, device, dtype)
     entry, arrays = _weights(entry, weights, architecture or {}, seed)
-    chosen, device, dtype = _place(entry, backend, device, dtype)
+    chosen, device, dtype = place(entry, backend, device, dtype)
     backbone = chosen.build(entry.architecture, arrays, device=device, dtype=dtype)
     return Model(entry, chosen, backbone, arrays, device, dtype)
 
@@ -79,9 +79,11 @@ def _weights(
     return opened.entry, opened.weights
 
 
-def _place(entry: ModelEntry, backend: str, device: str, dtype: str) -> tuple[Backend, str, str]:
-    """The backend that is to compute a model, its device and its dtype."""
-    chosen = registry().backend(backend, entry.architecture)
+def place(
+    entry: ModelEntry, backend: str, device: str, dtype: str, *, trains: bool = False
+) -> tuple[Backend, str, str]:
+    """The backend that is to compute, or to train, a model, its device and its dtype."""
+    chosen = registry().backend(backend, entry.architecture, trains=trains)
     device = _device(chosen, device)
     return chosen, device, _dtype(chosen, device, dtype)
 

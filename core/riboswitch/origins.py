@@ -57,17 +57,35 @@ class ByHand:
 
 
 @frozen(kw_only=True)
+class Packaged:
+    """A folder of the package that announces the model.
+
+    Attributes:
+        package: As it is imported.
+        files: What the folder `Released.filename` holds, the tensors first.
+    """
+
+    package: str
+    files: tuple[str, ...]
+
+    @property
+    def page(self) -> str:
+        """For people."""
+        return f"the package {self.package}"
+
+
+@frozen(kw_only=True)
 class Released:
     """A model's released weights.
 
     Attributes:
         source: Where they are.
         filename: The file's or folder's name in the cache.
-        sha256: Of the file, in hexadecimal, where it is known beforehand.
+        sha256: Of the file, or of a package's first one, in hexadecimal, where it is known.
         note: What a user must know to fetch them by hand.
     """
 
-    source: HubFile | ZenodoFile | ByHand
+    source: HubFile | ZenodoFile | ByHand | Packaged
     filename: str = field()
     sha256: str | None = None
     note: str = ""

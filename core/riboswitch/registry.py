@@ -23,6 +23,7 @@ from riboswitch.errors import (
 from riboswitch.interfaces import Backend, BackendEntry, Checkpoint, Draft, Layout, ModelEntry
 from riboswitch.plugins import LOCK, Plugin, Plugins, installed
 
+_TRAINERS = 'pip install "riboswitch[torch,pretrain]" or "riboswitch[paddle,pretrain]"'
 T = TypeVar("T", BackendEntry, ModelEntry, Layout)
 
 
@@ -110,9 +111,12 @@ class Registry:
         """The backend that `auto` takes for a model that all of them can compute."""
         return next(iter(self.able()), "numpy")
 
-    def able(self, architecture: Architecture | None = None) -> list[str]:
+    def able(
+        self, architecture: Architecture | None = None, *, trains: bool = False
+    ) -> list[str]:
         """Installed backends that can compute an architecture, highest priority first."""
-        here = {name: entry for name, entry in self.backends.items() if not missing(entry)}
+        fit = {n: entry for n, entry in self.backends.items() if entry.trains or not trains}
+        here = {name: entry for name, entry in fit.items() if not missing(entry)}
         return [n for n, e in here.items() if architecture is None or not refusal(e, architecture)]
 
     def announced(self, plugin: str) -> list[tuple[str, str]]:
@@ -134,19 +138,32 @@ class Registry:
         """Return a layout or raise `UsageError` with the nearest name."""
         return self._named(name, self.layouts, "layout")
 
-    def backend(self, name: str = "auto", architecture: Architecture | None = None) -> Backend:
+    def backend(
+        self,
+        name: str = "auto",
+        architecture: Architecture | None = None,
+        *,
+        trains: bool = False,
+    ) -> Backend:
         """Import a backend and return it; `auto` is the best one that is installed.
 
         Args:
             name: Of the backend.
             architecture: What it must be able to compute.
+            trains: Whether it must be able to train.
 
         Raises:
             BackendError: It is unknown, its framework is missing, or it cannot compute that.
         """
         if name == "auto":
-            return self._best(architecture)
+            return self._best(architecture, trains=trains)
         entry = self._named(name, self._backends, "backend")
+        if trains and not entry.trains:
+            able = self.able(architecture, trains=True)
+            raise BackendError(
+                f"The backend {name!r} computes and does not train.\n"
+                f"Take one that does: {', '.join(able) or _TRAINERS}"
+            )
         if architecture and (reason := refusal(entry, architecture)):
             able = self.able(architecture)
             raise BackendError(
@@ -172,10 +189,10 @@ class Registry:
             self._plugins.report(owner, f"{entry.name}: {problem}")
             self._plugins.flush()
 
-    def _best(self, architecture: Architecture | None) -> Backend:
+    def _best(self, architecture: Architecture | None, *, trains: bool = False) -> Backend:
         """The first one that starts; who does not is reported."""
         failed: BackendError | None = None
-        for name in self.able(architecture):
+        for name in self.able(architecture, trains=trains):
             entry = self._backends[name]
             try:
                 return self._start(entry)
@@ -184,6 +201,8 @@ class Registry:
                 self.blame(entry, str(error).partition("\n")[0])
         if failed:
             raise failed
+        if trains:
+            raise BackendError(f"No backend that trains is installed.\nTake one: {_TRAINERS}")
         return self._start(self._named("numpy", self._backends, "backend"))
 
     def _start(self, entry: BackendEntry) -> Backend:

@@ -23,11 +23,12 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Record(NamedTuple):
-    """One sequence of a file: its number from 1, the header's first word, its letters."""
+    """One sequence of a file: its number from 1, the header's first word, letters, the header."""
 
     ordinal: int
     id: str
     sequence: str
+    header: str = ""
 
 
 class _Parsed(NamedTuple):
@@ -50,7 +51,7 @@ def read_records(source: str) -> Iterator[Record]:
         for count, record in enumerate(_parse(stream), 1):
             words = record.name.split(maxsplit=1)
             sequence = "".join(record.sequence.split())
-            yield Record(count, words[0] if words else "", sequence)
+            yield Record(count, words[0] if words else "", sequence, record.name)
     if not count:
         raise SequenceError(f"{_shown(source)} has no records.\nIs it FASTA or FASTQ?")
 

@@ -9,9 +9,24 @@ from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
 from riboswitch.interfaces import ModelEntry
 from riboswitch.origins import Released, ZenodoFile
+from riboswitch.training.settings import Optimization, Pretraining
 
 ALPHABET = Alphabet(
     tokens=("<cls>", "<pad>", "<eos>", "<unk>", "<mask>", *"ACGTIRYKMSWBDHVN-"),
+)
+
+# The paper, section "Pre-training": AdamW, 2,000 steps of warm-up, cosine to 1e-5 at step 200,000.
+PRETRAINING = Pretraining(
+    recipe="bert",
+    optimization=Optimization(
+        schedule="cosine",
+        peak=5e-5,
+        floor=1e-5,
+        warmup=2000,
+        decay=200_000,
+        weight_decay=0.01,
+        clip=1.0,
+    ),
 )
 
 _DOI = "10.5281/zenodo.15043668"
@@ -46,6 +61,7 @@ def _entry(
         licence="CC BY 4.0" if released else "none released",
         source="Penić et al. 2024, arXiv:2403.00043",
         released=released,
+        pretraining=PRETRAINING,
     )
 
 

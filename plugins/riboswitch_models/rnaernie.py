@@ -9,6 +9,7 @@ from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
 from riboswitch.interfaces import ModelEntry
 from riboswitch.origins import ByHand, Released
+from riboswitch.training.settings import Optimization, Pretraining
 
 TYPES = tuple(
     """
@@ -64,6 +65,11 @@ MODELS = (
                 "https://github.com/CatIIIIIIII/RNAErnie names; model_config.json is also in that "
                 "repository, under output/BERT,ERNIE,MOTIF,PROMPT/checkpoint_final."
             ),
+        ),
+        # The paper, section "Methods"; the decay is the default of the trainer that it used.
+        pretraining=Pretraining(
+            recipe="rnaernie",
+            optimization=Optimization(schedule="linear", peak=1e-4, warmup=0.02, dropout=0.1),
         ),
     ),
 )

@@ -9,6 +9,7 @@ from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
 from riboswitch.interfaces import ModelEntry
 from riboswitch.origins import HubFile, Released
+from riboswitch.training.settings import Optimization, Pretraining
 
 _SPECIAL = ("<cls>", "<pad>", "<eos>", "<unk>")
 _NULLS = tuple(f"<null_{i}>" for i in range(1, 5))  # they pad the vocabulary to whole eights
@@ -23,6 +24,15 @@ UGU AUA CGC UUA GCG CGG CCG GUA CUA ACG UCG CGA CGU UGA UAA UAG
 """.split()
 
 CODONS = Alphabet(tokens=(*_SPECIAL, *_CODONS, *_NULLS, "<mask>"), k=3, stride=3)
+
+
+# The paper, section "Training": the rate rises over 10,000 steps, then falls with their root.
+PRETRAINING = Pretraining(
+    recipe="bert",
+    optimization=Optimization(
+        schedule="inverse-sqrt", peak=1e-4, warmup=10_000, weight_decay=0.01, beta2=0.98
+    ),
+)
 
 
 def _architecture(alphabet: Alphabet, hidden_size: int, *, embedding_norm: bool) -> Architecture:
@@ -58,6 +68,7 @@ MODELS = (
             "RNA-FM_pretrained.pth",
             "5b5d7d87b37c291ef42c140ef9edf7aea29f255fa2a4fd435f776c52e93d5e99",
         ),
+        pretraining=PRETRAINING,
     ),
     ModelEntry(
         name="mrnafm",
@@ -67,5 +78,6 @@ MODELS = (
         licence="MIT",
         source="github.com/ml4bio/RNA-FM",
         released=_released("mRNA-FM_pretrained.pth"),
+        pretraining=PRETRAINING,
     ),
 )

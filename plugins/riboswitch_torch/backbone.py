@@ -5,7 +5,8 @@ Tokens stay packed, (total, D), from the embedding to the output.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -77,27 +78,45 @@ class Encoder(nn.Module):
         cos, sin = (_from_numpy(f(angles)).to(x.dtype).to(x.device) for f in (np.cos, np.sin))
         return cos[packing.positions], sin[packing.positions]
 
-    def load_canonical(self, weights: Weights, device: torch.device, dtype: torch.dtype) -> None:
+    def load_canonical(
+        self, weights: Weights, device: torch.device, dtype: torch.dtype, *, copied: bool = False
+    ) -> None:
         """Replace every parameter by a canonical weight, one at a time."""
-        for name, parts in self._sources():
-            array = joined([weights[part] for part in parts]) if parts[1:] else weights[parts[0]]
+        for name, _ in self._sources():
+            array = self.assembled(name, weights.__getitem__)
             owner, _, kind = name.rpartition(".")
-            tensor = _from_numpy(array).to(device, dtype)
+            tensor = _from_numpy(array.copy() if copied else array).to(device, dtype)
             setattr(self.get_submodule(owner), kind, nn.Parameter(tensor, requires_grad=False))
         if self.lm_head is not None and self.architecture.tied:
             self.lm_head.decoder.weight = self.embedding.tokens.weight
 
-    def canonical(self) -> Weights:
-        """The parameters under their canonical names, as float32 arrays, or float64."""
-        homes = {part: (name, parts) for name, parts in self._sources() for part in parts}
+    def assembled(self, name: str, read: Callable[[str], Array]) -> Array:
+        """What belongs to a parameter, of what belongs to its canonical weights."""
+        parts = dict(self._sources())[name]
+        return joined([read(part) for part in parts]) if parts[1:] else read(parts[0])
+
+    def canonical(self, tensors: Mapping[str, Tensor] | None = None) -> Weights:
+        """The parameters under their canonical names, as float32 arrays, or float64.
+
+        Args:
+            tensors: Others in their place, by the parameters' names and in their shapes.
+        """
+        here = dict(self.named_parameters()) if tensors is None else tensors
+        homes = {p: (n, parts) for n, parts in self._sources() if n in here for p in parts}
 
         def make(name: str) -> Array:
             source, parts = homes[name]
-            tensor = self.get_parameter(source).detach()
+            tensor = here[source].detach()
             part = tensor.chunk(len(parts))[parts.index(name)] if parts[1:] else tensor
             return shown(_array(part))
 
-        return LazyWeights(self.architecture.parameter_shapes(), make)
+        return LazyWeights((n for n in self.architecture.parameter_shapes() if n in homes), make)
+
+    def set_dropout(self, share: float) -> None:
+        """Zero a share of the embedding's and of each block's output in training."""
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = share
 
     def _sources(self) -> Iterator[tuple[str, list[str]]]:
         """Each parameter and the canonical weights that make it."""
@@ -128,13 +147,20 @@ class TorchBackbone:
     def _run(self, batch: TokenBatch, outputs: Sequence[str]) -> dict[str, Array | list[Array]]:
         device = self.module.embedding.tokens.weight.device
         ids = torch.from_numpy(batch.ids).to(device, torch.int64)
-        try:
+        with out_of_memory(batch):
             packed = self.module(ids, Packing(batch, device), outputs)
-        except RuntimeError as error:  # CUDA running out of memory is one, too
-            if "allocate" not in str(error) and "out of memory" not in str(error):
-                raise
-            raise MemoryError(f"{len(ids)} tokens at once: {error}") from error
         return {name: _to_numpy(value) for name, value in packed.items()}
+
+
+@contextmanager
+def out_of_memory(batch: TokenBatch) -> Iterator[None]:
+    """Make a `MemoryError` of what torch raises when memory runs out, CUDA's too."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "allocate" not in str(error) and "out of memory" not in str(error):
+            raise
+        raise MemoryError(f"{len(batch.ids)} tokens at once: {error}") from error
 
 
 def _to_numpy(value: Tensor | list[Tensor]) -> Array | list[Array]:

@@ -10,7 +10,9 @@ import torch
 
 from riboswitch.architecture import Architecture
 from riboswitch.interfaces import Weights
+from riboswitch.training.settings import Optimization
 from riboswitch_torch.backbone import Encoder, TorchBackbone
+from riboswitch_torch.learner import TorchLearner, local_device, process
 
 
 class TorchBackend:
@@ -45,6 +47,26 @@ class TorchBackend:
             encoder = Encoder(architecture)
         encoder.load_canonical(weights, torch.device(device), getattr(torch, dtype))
         return TorchBackbone(encoder.eval().requires_grad_(False))
+
+    def learner(
+        self,
+        architecture: Architecture,
+        weights: Weights,
+        *,
+        device: str,
+        dtype: str,
+        optimization: Optimization,
+    ) -> TorchLearner:
+        """Make a module of copied float32 weights, with AdamW."""
+        place = torch.device(local_device(device))
+        with torch.device("meta"):
+            encoder = Encoder(architecture)
+        encoder.load_canonical(weights, place, torch.float32, copied=True)
+        return TorchLearner(encoder, place, dtype, optimization)
+
+    def process(self) -> tuple[int, int]:
+        """What torchrun says."""
+        return process()
 
     @contextmanager
     def single_thread(self) -> Iterator[None]:

@@ -25,6 +25,7 @@ class Attention(nn.Module):
         self.architecture = a
         self.qkv = nn.Linear(a.hidden_size, 3 * a.hidden_size, bias=a.attention_bias)
         self.output = nn.Linear(a.hidden_size, a.hidden_size, bias=a.attention_bias)
+        self.dropout = nn.Dropout(0)
         self.norm = nn.LayerNorm(a.hidden_size, a.norm_eps)
 
     def forward(
@@ -41,8 +42,8 @@ class Attention(nn.Module):
             q, k = rotate(q, *rotary), rotate(k, *rotary)
         if kept is not None:
             kept.append(probabilities(q, k, packing))
-        mixed: Tensor = self.output(attend(q, k, v, packing).reshape(len(x), a.hidden_size))
-        return mixed
+        mixed = attend(q, k, v, packing).reshape(len(x), a.hidden_size)
+        return _tensor(self.dropout(self.output(mixed)))
 
 
 class FeedForward(nn.Module):
@@ -56,6 +57,7 @@ class FeedForward(nn.Module):
             self.gate = nn.Linear(a.hidden_size, a.feed_forward_size)
             self.beta = nn.Parameter(torch.ones(()))
         self.down = nn.Linear(a.feed_forward_size, a.hidden_size)
+        self.dropout = nn.Dropout(0)
         self.norm = nn.LayerNorm(a.hidden_size, a.norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,8 +67,7 @@ class FeedForward(nn.Module):
             inner = inner * torch.sigmoid(self.beta * inner) * self.gate(x)
         else:
             inner = ACTIVATIONS[self.activation](inner)
-        out: Tensor = self.down(inner)
-        return out
+        return _tensor(self.dropout(self.down(inner)))
 
 
 class Layer(nn.Module):
@@ -109,6 +110,7 @@ class Embedding(nn.Module):
             self.types = nn.Embedding(a.token_types, a.hidden_size)
         if a.embedding_norm:
             self.norm = nn.LayerNorm(a.hidden_size, a.norm_eps)
+        self.dropout = nn.Dropout(0)
 
     def forward(self, ids: Tensor, packing: Packing) -> Tensor:
         """(total,) to (total, D)."""
@@ -120,7 +122,7 @@ class Embedding(nn.Module):
             x = x + self.positions(packing.positions + a.position_offset)
         if a.token_types:
             x = x + self.types.weight[0]
-        return _tensor(self.norm(x) if a.embedding_norm else x)
+        return _tensor(self.dropout(self.norm(x) if a.embedding_norm else x))
 
     @staticmethod
     def _drop_masks(x: Tensor, masked: Tensor, packing: Packing, expected: float) -> Tensor:

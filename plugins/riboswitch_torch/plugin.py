@@ -15,6 +15,7 @@ def riboswitch_backends() -> list[BackendEntry]:
         install='pip install "riboswitch[torch]"',
         load=_load,
         priority=30,
+        trains=True,
     )
     return [entry]
 

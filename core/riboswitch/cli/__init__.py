@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from riboswitch._version import __version__
-from riboswitch.cli import convert, embed, fetch, fill_mask, inventory
+from riboswitch.cli import convert, embed, fetch, fill_mask, inventory, pretrain
 from riboswitch.errors import ResourceError, RiboswitchError, RiboswitchWarning, UsageError
 
 _EPILOG = """exit codes:
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"riboswitch {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (embed, convert, fetch, fill_mask, inventory):
+    for command in (embed, convert, fetch, fill_mask, pretrain, inventory):
         command.add_parsers(commands)
     return parser
 

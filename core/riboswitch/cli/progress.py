@@ -34,8 +34,8 @@ class Bar:
         """Show that so many residues of the plan are done."""
         self.show(done, plan.residues)
 
-    def show(self, done: int, total: int) -> None:
-        """Show that so much of the whole is done."""
+    def show(self, done: int, total: int, note: str = "") -> None:
+        """Show that so much of the whole is done, and a few words behind it."""
         if not self.shown:
             return
         if self._bar is None:
@@ -44,3 +44,5 @@ class Bar:
             self._bar = tqdm(total=total, initial=done, unit=self.unit, unit_scale=True)
         else:
             self._bar.update(done - self._bar.n)
+        if note:
+            self._bar.set_postfix_str(note, refresh=False)

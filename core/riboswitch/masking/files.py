@@ -44,12 +44,13 @@ def recipe(name_or_path: str | Path) -> Recipe:
             f"The recipes are: {', '.join(RECIPES)}; or give the path of a YAML file."
         )
     try:
-        return _recipe(_loaded(path), path.parent)
+        return _recipe(named(loaded_yaml(path), "the file", _KEYS), path.parent)
     except UsageError as error:
         raise UsageError(f"recipe {path}: {error}") from error
 
 
-def _loaded(path: Path) -> dict[str, Any]:
+def loaded_yaml(path: Path) -> Any:
+    """Read a YAML file; an empty one is an empty mapping."""
     try:
         import yaml
     except ImportError as error:
@@ -61,20 +62,20 @@ def _loaded(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"it cannot be read as YAML: {error}") from error
-    return _named({} if values is None else values, "the file", _KEYS)
+    return {} if values is None else values
 
 
 def _recipe(values: dict[str, Any], folder: Path | None) -> Recipe:
     arguments = dict(values)
     if "strategies" in values:
-        _named(values["strategies"], "strategies", STRATEGIES)
+        named(values["strategies"], "strategies", STRATEGIES)
     if "motifs" in values:
         arguments["motifs"] = _motifs(values["motifs"], folder)
     return Recipe(**arguments)
 
 
 def _motifs(values: object, folder: Path | None) -> Motifs:
-    lists = _named(values, "motifs", ("known", "statistical"))
+    lists = named(values, "motifs", ("known", "statistical"))
     for key, names in lists.items():
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise UsageError(
@@ -84,8 +85,8 @@ def _motifs(values: object, folder: Path | None) -> Motifs:
     return Motifs.read(lists.get("known", ()), lists.get("statistical", ()), folder)
 
 
-def _named(values: object, what: str, keys: tuple[str, ...]) -> dict[str, Any]:
-    """Check that something is a mapping with no other keys than these."""
+def named(values: object, what: str, keys: tuple[str, ...]) -> dict[str, Any]:
+    """Check that something is a mapping with no other keys than these; the nearest is named."""
     if not isinstance(values, dict):
         raise UsageError(f"{what} must be keys with values, not {values!r}.")
     for key in values:

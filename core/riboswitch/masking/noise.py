@@ -36,6 +36,11 @@ class Purpose(IntEnum):
     FILL_BUDGET = 9
     FILL_PLACE = 10
     RUN = 11
+    ORDER = 12
+    BATCH_ORDER = 13
+    CROP = 14
+    PROMPT = 15
+    DROPOUT = 16
 
 
 def mix(values: UInts) -> UInts:

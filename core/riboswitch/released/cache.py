@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from contextlib import suppress
+from importlib.resources import files
 from pathlib import Path
 
 import attrs
@@ -14,7 +15,7 @@ from attrs import frozen
 from riboswitch.errors import CheckpointError, UsageError
 from riboswitch.files import write
 from riboswitch.interfaces import ModelEntry
-from riboswitch.origins import ByHand, Released
+from riboswitch.origins import ByHand, Packaged, Released
 
 CACHE = "RIBOSWITCH_CACHE"
 
@@ -63,7 +64,10 @@ def released_of(entry: ModelEntry) -> Released:
 
 def place(entry: ModelEntry) -> Path:
     """Return where a model's released weights belong, whether they are there or not."""
-    return cache_folder() / entry.name / released_of(entry).filename
+    released = released_of(entry)
+    if isinstance(released.source, Packaged):
+        return Path(str(files(released.source.package))) / released.filename
+    return cache_folder() / entry.name / released.filename
 
 
 def released_path(entry: ModelEntry) -> Path:
@@ -89,7 +93,7 @@ def is_here(entry: ModelEntry) -> bool:
 def lacking(entry: ModelEntry) -> list[Path]:
     """The files of a model's released weights that are not here."""
     source, path = released_of(entry).source, place(entry)
-    names = source.files if isinstance(source, ByHand) else ()
+    names = source.files if isinstance(source, ByHand | Packaged) else ()
     wanted = [path / name for name in names] or [path]
     return [file for file in wanted if not file.is_file()]
 
@@ -99,6 +103,8 @@ def by_hand(entry: ModelEntry) -> str:
     released, path = released_of(entry), place(entry)
     note = f"\n{released.note}" if released.note else ""
     source = released.source
+    if isinstance(source, Packaged):
+        return "They are a part of the package, which is damaged: install it again."
     if isinstance(source, ByHand) and source.files:
         what = " and ".join(file.name for file in lacking(entry)) or ", ".join(source.files)
         where = f"into the folder {path}"

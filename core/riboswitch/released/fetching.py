@@ -13,7 +13,7 @@ from pathlib import Path
 from riboswitch.errors import CheckpointError, StoreError
 from riboswitch.files import storage_errors, sync_folder
 from riboswitch.interfaces import ModelEntry
-from riboswitch.origins import ByHand
+from riboswitch.origins import ByHand, Packaged
 from riboswitch.released.cache import (
     Record,
     by_hand,
@@ -59,7 +59,7 @@ def fetch(entry: ModelEntry, *, force: bool = False, report: Report | None = Non
             by hand, and where they belong.
         ResourceError: The disk is full; the same call goes on where it was.
     """
-    if lacking(entry) or (force and not isinstance(released_of(entry).source, ByHand)):
+    if lacking(entry) or (force and not isinstance(released_of(entry).source, ByHand | Packaged)):
         _fetch(entry, report)
     else:
         _check_quickly(entry)
@@ -73,7 +73,10 @@ def check(entry: ModelEntry) -> Record:
         UsageError: Nobody released weights of this model.
         CheckpointError: They are not here, are damaged, or nothing is known of them.
     """
-    path, known = released_path(entry), released_of(entry).sha256
+    path, released = released_path(entry), released_of(entry)
+    if isinstance(released.source, Packaged):
+        path /= released.source.files[0]
+    known = released.sha256
     record = read_record(path)
     wanted = known or (record.sha256 if record else None)
     if wanted is None:
@@ -90,7 +93,7 @@ def check(entry: ModelEntry) -> Record:
 
 
 def _anew(entry: ModelEntry) -> str:
-    if isinstance(released_of(entry).source, ByHand):
+    if isinstance(released_of(entry).source, ByHand | Packaged):
         return f"\n{by_hand(entry)}"
     return f"\nGive `riboswitch fetch {entry.name} --force` to fetch it anew."
 
@@ -98,6 +101,8 @@ def _anew(entry: ModelEntry) -> str:
 def _check_quickly(entry: ModelEntry) -> None:
     """Compare the size with the record; without one the hash, where it is known."""
     path = place(entry)
+    if isinstance(released_of(entry).source, Packaged):
+        return  # whoever installed it has checked it, and its seal is checked when it is opened
     record = read_record(path)
     if record is None and released_of(entry).sha256:
         record = check(entry)
@@ -112,7 +117,7 @@ def _check_quickly(entry: ModelEntry) -> None:
 
 def _fetch(entry: ModelEntry, report: Report | None) -> None:
     released, path = released_of(entry), place(entry)
-    if isinstance(released.source, ByHand):
+    if isinstance(released.source, ByHand | Packaged):
         raise CheckpointError(_message(entry, "no program can fetch them"))
     if forbids := offline():
         raise CheckpointError(_message(entry, f"{forbids} is set"))

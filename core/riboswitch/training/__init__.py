@@ -1,0 +1,1 @@
+"""Pre-training on any backend that brings a `Learner`."""

@@ -1,0 +1,110 @@
+"""Checkpoints of a run: whole folders that a rename makes visible, and no pickle in them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+
+from riboswitch.conversion.write import save
+from riboswitch.errors import StoreError
+from riboswitch.files import replacing
+from riboswitch.interfaces import Array, ModelEntry, Weights
+from riboswitch.weights import LazyWeights
+
+_NAME = re.compile(r"step-(\d{9})")
+_KEPT = 2
+
+
+@frozen(eq=False)
+class Saved:
+    """A checkpoint on disk.
+
+    Attributes:
+        folder: Where; `folder / "model"` is in our own layout and can be loaded by itself.
+        steps: Steps done.
+        run: What the run was, as `save_checkpoint` was told.
+    """
+
+    folder: Path
+    steps: int
+    run: Mapping[str, Any]
+
+    @property
+    def model(self) -> Path:
+        """The weights."""
+        return self.folder / "model"
+
+    def moments(self) -> dict[str, Array]:
+        """AdamW's means."""
+        from safetensors.numpy import load_file
+
+        path = self.folder / "adamw.safetensors"
+        try:
+            return dict(load_file(path))
+        except Exception as error:  # safetensors names several
+            raise StoreError(
+                f"{path} is damaged: {error}\nRemove {self.folder}: the one before is taken then."
+            ) from error
+
+
+def newest(folder: Path) -> Saved | None:
+    """The last checkpoint of a run, or None.
+
+    Raises:
+        StoreError: It is damaged.
+    """
+    found = sorted(p for p in folder.glob("step-*") if _NAME.fullmatch(p.name))
+    if not found:
+        return None
+    try:
+        state = json.loads((found[-1] / "state.json").read_text("utf-8"))
+        return Saved(found[-1], int(state["steps"]), state["run"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{found[-1]} is damaged: {error}\nRemove it: the one before is taken then."
+        ) from error
+
+
+def save_checkpoint(
+    folder: Path,
+    steps: int,
+    run: Mapping[str, Any],
+    entry: ModelEntry,
+    weights: Weights,
+    moments: Mapping[str, Array],
+) -> None:
+    """Write a checkpoint, wholly or not at all, and remove all but the last two.
+
+    Raises:
+        ResourceError: The disk is full; what was there is still there.
+    """
+    path = folder / f"step-{steps:09d}"
+    with replacing(path, overwrite=False, ours={"model"}) as temporary:
+        temporary.mkdir(parents=True)
+        save_model(entry, weights, temporary / "model")
+        save_moments(temporary / "adamw.safetensors", moments)
+        text = json.dumps({"steps": steps, "run": run}, indent=1)
+        (temporary / "state.json").write_text(text, "utf-8")
+    older = sorted(p for p in folder.glob("step-*") if _NAME.fullmatch(p.name))[:-_KEPT]
+    for old in older:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def save_model(entry: ModelEntry, weights: Weights, path: Path, dtype: str = "float32") -> None:
+    """Write a model in our own layout."""
+    lazy = LazyWeights(weights, weights.__getitem__, dict.fromkeys(weights, dtype))
+    save(entry, lazy, path, "riboswitch")
+
+
+def save_moments(path: Path, moments: Mapping[str, Array]) -> None:
+    """Write arrays; each is read once."""
+    from safetensors.numpy import save_file
+
+    save_file({name: np.ascontiguousarray(moments[name]) for name in moments}, path)

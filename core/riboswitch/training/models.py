@@ -1,0 +1,70 @@
+"""The model that is to be trained: a registered one, or one that a YAML file describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+from attrs import evolve
+
+from riboswitch.architecture import Architecture
+from riboswitch.errors import UsageError
+from riboswitch.interfaces import ModelEntry
+from riboswitch.masking.files import loaded_yaml, named
+from riboswitch.opening import misfit
+from riboswitch.registry import registry
+from riboswitch.training.settings import Optimization, Pretraining
+
+_KEYS = ("name", "like", "architecture", "recipe", "optimization")
+
+
+def model_entry(name_or_path: str) -> ModelEntry:
+    """Return a model that has no weights yet.
+
+    Args:
+        name_or_path: A registered model, or a YAML file with `like`, the registered model whose
+            alphabet it has and that says what the file does not; `name`; `architecture`, keys of
+            `Architecture`; `recipe`; and `optimization`, keys of `Optimization`.
+
+    Raises:
+        UsageError: There is no such model or file, or the file says something that it cannot;
+            the key and the nearest right one are named.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        return registry().model(name_or_path)
+    if not path.is_file():
+        raise UsageError(f"there is no file {name_or_path!r}.")
+    try:
+        return _entry(named(loaded_yaml(path), "the file", _KEYS), path.stem)
+    except (UsageError, ValueError, TypeError) as error:
+        raise UsageError(f"model {path}: {error}") from error
+
+
+def _entry(said: dict[str, Any], stem: str) -> ModelEntry:
+    if "like" not in said:
+        raise UsageError("the key like is missing: the registered model that it resembles.")
+    base = registry().model(str(said["like"]))
+    sizes = named(said.get("architecture", {}), "architecture", _fields(Architecture))
+    architecture = base.architecture.evolve(sizes)
+    if problem := misfit(architecture, base.alphabet):
+        raise UsageError(problem)
+    changes = named(said.get("optimization", {}), "optimization", _fields(Optimization))
+    plan = Pretraining(
+        recipe=said.get("recipe", base.pretraining.recipe),
+        optimization=evolve(base.pretraining.optimization, **changes),
+    )
+    return evolve(
+        base,
+        name=said.get("name", stem),
+        architecture=architecture,
+        licence="yours",
+        source="trained by riboswitch pretrain",
+        released=None,
+        pretraining=plan,
+    )
+
+
+def _fields(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in attrs.fields(kind))
