@@ -111,9 +111,7 @@ class Registry:
         """The backend that `auto` takes for a model that all of them can compute."""
         return next(iter(self.able()), "numpy")
 
-    def able(
-        self, architecture: Architecture | None = None, *, trains: bool = False
-    ) -> list[str]:
+    def able(self, architecture: Architecture | None = None, *, trains: bool = False) -> list[str]:
         """Installed backends that can compute an architecture, highest priority first."""
         fit = {n: entry for n, entry in self.backends.items() if entry.trains or not trains}
         here = {name: entry for name, entry in fit.items() if not missing(entry)}

@@ -9,7 +9,6 @@ from __future__ import annotations
 from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
 from riboswitch.interfaces import ModelEntry
-from riboswitch.origins import Packaged, Released
 from riboswitch.training.settings import Optimization, Pretraining
 
 # The classes of ncRNA of Fiannaca et al. 2017, which it was trained to tell apart. It has no
@@ -45,7 +44,9 @@ MODELS = (
         source="riboswitch, docs/ribotiny.md",
         pretraining=Pretraining(
             recipe="rnaernie",
-            optimization=Optimization(schedule="cosine", peak=1e-3, floor=1e-5, warmup=0.05),
+            optimization=Optimization(
+                schedule="cosine", peak=1.5e-3, floor=1e-5, warmup=0.05, beta2=0.98
+            ),
         ),
     ),
 )

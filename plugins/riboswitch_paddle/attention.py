@@ -7,6 +7,7 @@ over runs of sequences of equal length. None of them computes padding.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -57,16 +58,17 @@ def attend(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
     """
     if has_flash(q):
         return _flash(q, k, v, packing)
-    mixed = [_attend_group(q, k, v, group) for group in packing.groups]
-    return mixed[0] if len(mixed) == 1 else paddle.concat(mixed)
+    parts = zip(*(_by_group(x, packing) for x in (q, k, v)), packing.groups, strict=True)
+    return whole([_attend_group(*part) for part in parts])
 
 
 def probabilities(q: Tensor, k: Tensor, packing: Packing) -> list[Tensor]:
     """Return the attention of each sequence, (H, T, T)."""
     found: list[Tensor] = []
-    for group in packing.groups:
+    parts = zip(_by_group(q, packing), _by_group(k, packing), packing.groups, strict=True)
+    for queries, keys, group in parts:
         shape = (group.number, -1, group.length, group.length)
-        weights = _softmax_scores(_heads_first(q, group), _heads_first(k, group))
+        weights = _softmax_scores(_heads_first(queries, group), _heads_first(keys, group))
         found.extend(weights.reshape(shape).unbind(0))
     return found
 
@@ -92,20 +94,37 @@ def _flash(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
     return flash_attn_unpadded(*parts, *spans, scale=1 / math.sqrt(q.shape[-1]), training=False)[0]
 
 
+def pieces(x: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """Cut along the first axis. The gradient of many slices would be as many whole arrays."""
+    return [x] if len(sizes) == 1 else x.split(list(sizes))
+
+
+def whole(parts: Sequence[Tensor]) -> Tensor:
+    """The opposite of `pieces`."""
+    return parts[0] if len(parts) == 1 else paddle.concat(parts)
+
+
+def even(total: int, size: int) -> list[int]:
+    """Sizes of pieces that are all of one size, but for the last."""
+    return [min(size, total - start) for start in range(0, total, size)]
+
+
+def _by_group(x: Tensor, packing: Packing) -> list[Tensor]:
+    return pieces(x, [group.number * group.length for group in packing.groups])
+
+
 def _heads_first(x: Tensor, group: Group) -> Tensor:
-    """Sequences of one length: (total, H, head) to (n * H, T, head)."""
-    rows = x[group.start : group.start + group.number * group.length]
-    split = rows.reshape([group.number, group.length, *x.shape[1:]]).transpose([0, 2, 1, 3])
+    """Sequences of one length: (n * T, H, head) to (n * H, T, head)."""
+    split = x.reshape([group.number, group.length, *x.shape[1:]]).transpose([0, 2, 1, 3])
     return split.reshape([-1, group.length, x.shape[-1]])
 
 
 def _attend_group(q: Tensor, k: Tensor, v: Tensor, group: Group) -> Tensor:
     parts = [_heads_first(x, group) for x in (q, k, v)]
     scores = GPU_SCORES if q.place.is_gpu_place() else CPU_SCORES
-    step = max(1, scores // group.length**2)
-    mixed = [_mix(*(p[i : i + step] for p in parts)) for i in range(0, len(parts[0]), step)]
-    whole = mixed[0] if len(mixed) == 1 else paddle.concat(mixed)
-    heads = whole.reshape([group.number, -1, group.length, q.shape[-1]])
+    sizes = even(len(parts[0]), max(1, scores // group.length**2))
+    mixed = [_mix(*part) for part in zip(*(pieces(p, sizes) for p in parts), strict=True)]
+    heads = whole(mixed).reshape([group.number, -1, group.length, q.shape[-1]])
     return heads.transpose([0, 2, 1, 3]).reshape([-1, *q.shape[1:]])
 
 

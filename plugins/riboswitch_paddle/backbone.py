@@ -5,7 +5,8 @@ Tokens stay packed, (total, D), from the embedding to the output.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import reduce
 from typing import Any
 
@@ -80,30 +81,46 @@ class Encoder(nn.Layer):
         angles = packing.positions.astype("float64").reshape([-1, 1, 1]) * frequencies
         return angles.cos().astype(x.dtype), angles.sin().astype(x.dtype)
 
-    def load_canonical(self, weights: Weights, place: Any, dtype: str) -> None:
+    def load_canonical(
+        self, weights: Weights, place: Any, dtype: str, *, trainable: bool = False
+    ) -> None:
         """Replace every parameter by a canonical weight, one at a time."""
-        for name, parts in list(self._sources()):
+        for name, _ in list(self._sources()):
+            array = self.assembled(name, weights.__getitem__)
             owner, _, kind = name.rpartition(".")
-            layer = reduce(getattr, owner.split("."), self)
-            array = np.concatenate([weights[p] for p in parts]) if parts[1:] else weights[parts[0]]
-            if self._is_linear(name):
-                array = array.T
-            setattr(layer, kind, _parameter(array, place, dtype))
+            parameter = _parameter(array, place, dtype, trainable)
+            setattr(reduce(getattr, owner.split("."), self), kind, parameter)
         if self.lm_head is not None and self.architecture.tied:
             self.lm_head.decoder.weight = self.embedding.tokens.weight
 
-    def canonical(self) -> Weights:
-        """The parameters under their canonical names, as float32 arrays, or float64."""
-        parameters = dict(self.named_parameters())
-        homes = {part: (name, parts) for name, parts in self._sources() for part in parts}
+    def assembled(self, name: str, read: Callable[[str], Array]) -> Array:
+        """What belongs to a parameter, of what belongs to its canonical weights."""
+        parts = [read(part) for part in dict(self._sources())[name]]
+        array = np.concatenate(parts) if parts[1:] else parts[0]
+        return array.T if self._is_linear(name) else array
+
+    def canonical(self, tensors: Mapping[str, Tensor] | None = None) -> Weights:
+        """The parameters under their canonical names, as float32 arrays, or float64.
+
+        Args:
+            tensors: Others in their place, by the parameters' names and in their shapes.
+        """
+        here = dict(self.named_parameters()) if tensors is None else tensors
+        homes = {p: (n, parts) for n, parts in self._sources() if n in here for p in parts}
 
         def make(name: str) -> Array:
             source, parts = homes[name]
-            array = _array(parameters[source])
+            array = _array(here[source])
             array = array.T if self._is_linear(source) else array
             return np.split(array, len(parts))[parts.index(name)] if parts[1:] else array
 
-        return LazyWeights(self.architecture.parameter_shapes(), make)
+        return LazyWeights((n for n in self.architecture.parameter_shapes() if n in homes), make)
+
+    def set_dropout(self, share: float) -> None:
+        """Zero a share of the embedding's and of each block's output in training."""
+        for layer in self.sublayers():
+            if isinstance(layer, nn.Dropout):
+                layer.p = share
 
     def _is_linear(self, name: str) -> bool:
         """Whether it is a matrix that Paddle keeps as [in, out]."""
@@ -142,13 +159,20 @@ class PaddleBackbone:
         with on_device(self.device), paddle.no_grad():  # the latter holds for this thread alone
             place = self.module.embedding.tokens.weight.place
             ids = paddle.to_tensor(batch.ids.astype(np.int64), place=place)
-            try:
+            with out_of_memory(batch):
                 packed = self.module(ids, Packing(batch, place), outputs)
-            except (MemoryError, RuntimeError) as error:
-                if "memory" not in str(error).lower():
-                    raise
-                raise MemoryError(f"{len(batch.ids)} tokens at once: {error}") from error
             return {name: _to_numpy(value) for name, value in packed.items()}
+
+
+@contextmanager
+def out_of_memory(batch: TokenBatch) -> Iterator[None]:
+    """Make a `MemoryError` of what Paddle raises when memory runs out, CUDA's too."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if "memory" not in str(error).lower():
+            raise
+        raise MemoryError(f"{len(batch.ids)} tokens at once: {error}") from error
 
 
 def _to_numpy(value: Tensor | list[Tensor]) -> Array | list[Array]:
@@ -160,6 +184,6 @@ def _array(x: Tensor) -> Array:
     return array
 
 
-def _parameter(array: Array, place: Any, dtype: str) -> EagerParamBase:
+def _parameter(array: Array, place: Any, dtype: str, trainable: bool) -> EagerParamBase:
     tensor = paddle.to_tensor(np.asarray(array, order="C"), place=place).astype(dtype)
-    return EagerParamBase.from_tensor(tensor, trainable=False)
+    return EagerParamBase.from_tensor(tensor, trainable=trainable)

@@ -10,6 +10,7 @@ import numpy as np
 from riboswitch.architecture import Architecture
 from riboswitch.cores import Threads, num_cores
 from riboswitch.interfaces import Weights
+from riboswitch.training.settings import Optimization
 from riboswitch_paddle.runtime import (
     GEMM,
     environment,
@@ -24,6 +25,7 @@ with quiet_import():
     from paddle.base import core
 
     from riboswitch_paddle.backbone import Encoder, PaddleBackbone
+    from riboswitch_paddle.learner import PaddleLearner, local_device, process
 
 
 class PaddleBackend:
@@ -58,20 +60,44 @@ class PaddleBackend:
     ) -> PaddleBackbone:
         """Make the layers, then give them each weight in turn."""
         device = _plain(device)
-        self.threads.apply()
-        if device != "cpu" and dtype == "float32":
-            core.set_cublas_switch(False)  # else products are TF32's, of 10 bits
+        self._prepare(device, dtype)
         with on_device(device):
             encoder = Encoder(architecture)
             encoder.load_canonical(weights, _place(device), dtype)
         encoder.eval()
         return PaddleBackbone(encoder, device, self.threads)
 
+    def learner(
+        self,
+        architecture: Architecture,
+        weights: Weights,
+        *,
+        device: str,
+        dtype: str,
+        optimization: Optimization,
+    ) -> PaddleLearner:
+        """Make layers of copied float32 weights, with AdamW."""
+        device = local_device(device)
+        self._prepare(device, dtype)
+        with on_device(device):
+            encoder = Encoder(architecture)
+            encoder.load_canonical(weights, _place(device), "float32", trainable=True)
+            return PaddleLearner(encoder, device, dtype, optimization, self.threads)
+
+    def process(self) -> tuple[int, int]:
+        """What Paddle's launcher says."""
+        return process()
+
     @contextmanager
     def single_thread(self) -> Iterator[None]:
         """Keep each operator on one core."""
         with self.threads.single():
             yield
+
+    def _prepare(self, device: str, dtype: str) -> None:
+        self.threads.apply()
+        if device != "cpu" and dtype == "float32":
+            core.set_cublas_switch(False)  # else products are TF32's, of 10 bits
 
 
 def _plain(device: str) -> str:

@@ -10,7 +10,15 @@ from paddle import nn
 from paddle.nn import functional
 
 from riboswitch.architecture import Architecture
-from riboswitch_paddle.attention import Packing, Tensor, attend, probabilities
+from riboswitch_paddle.attention import (
+    Packing,
+    Tensor,
+    attend,
+    even,
+    pieces,
+    probabilities,
+    whole,
+)
 
 ACTIVATIONS = {"gelu": functional.gelu, "relu": functional.relu}
 CPU_INNER = 1 << 21
@@ -43,6 +51,7 @@ class Attention(nn.Layer):
         self.architecture = a
         self.qkv = linear(a.hidden_size, 3 * a.hidden_size, bias=a.attention_bias)
         self.output = linear(a.hidden_size, a.hidden_size, bias=a.attention_bias)
+        self.dropout = nn.Dropout(0)
         self.norm = LayerNorm(a.hidden_size, a.norm_eps)
 
     def forward(
@@ -59,7 +68,8 @@ class Attention(nn.Layer):
             q, k = rotate(q, *rotary), rotate(k, *rotary)
         if kept is not None:
             kept.append(probabilities(q, k, packing))
-        return self.output(attend(q, k, v, packing).reshape([-1, a.hidden_size]))
+        mixed = attend(q, k, v, packing).reshape([-1, a.hidden_size])
+        return self.dropout(self.output(mixed))
 
 
 class FeedForward(nn.Layer):
@@ -74,15 +84,15 @@ class FeedForward(nn.Layer):
             self.gate = linear(a.hidden_size, a.feed_forward_size)
             self.beta = self.create_parameter([], default_initializer=constant(1.0))
         self.down = linear(a.feed_forward_size, a.hidden_size)
+        self.dropout = nn.Dropout(0)
         self.norm = LayerNorm(a.hidden_size, a.norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """(total, D) to (total, D)."""
         if x.place.is_gpu_place() or len(x) <= self.rows:
-            return self._rows(x)
-        return paddle.concat(
-            [self._rows(x[i : i + self.rows]) for i in range(0, len(x), self.rows)]
-        )
+            return self.dropout(self._rows(x))
+        parts = [self._rows(rows) for rows in pieces(x, even(len(x), self.rows))]
+        return self.dropout(whole(parts))
 
     def _rows(self, x: Tensor) -> Tensor:
         inner = self.up(x)
@@ -133,6 +143,7 @@ class Embedding(nn.Layer):
             self.types = table(a.token_types, a.hidden_size)
         if a.embedding_norm:
             self.norm = LayerNorm(a.hidden_size, a.norm_eps)
+        self.dropout = nn.Dropout(0)
 
     def forward(self, ids: Tensor, packing: Packing) -> Tensor:
         """(total,) to (total, D)."""
@@ -144,7 +155,7 @@ class Embedding(nn.Layer):
             x = x + self.positions(packing.positions + a.position_offset)
         if a.token_types:
             x = x + self.types.weight[0]
-        return self.norm(x) if a.embedding_norm else x
+        return self.dropout(self.norm(x) if a.embedding_norm else x)
 
     @staticmethod
     def _drop_masks(x: Tensor, masked: Tensor, packing: Packing, expected: float) -> Tensor:
@@ -188,9 +199,10 @@ class LMHead(nn.Layer):
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the two halves of each head against each other."""
+    """Turn the two halves of each head against each other, in float32 where AMP has halves."""
     first, second = x.chunk(2, -1)
-    return paddle.concat([first * cos - second * sin, second * cos + first * sin], -1)
+    turned = paddle.concat([first * cos - second * sin, second * cos + first * sin], -1)
+    return turned.astype(x.dtype)
 
 
 def constant(value: float) -> Any:

@@ -16,6 +16,7 @@ def riboswitch_backends() -> list[BackendEntry]:
         install='pip install "riboswitch[paddle]"',
         load=_load,
         priority=20,
+        trains=True,
         refuses=refuses,
     )
     return [entry]

@@ -29,7 +29,9 @@ class Objective(nn.Module):
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        self.encoder = encoder
+        if encoder.lm_head is None:
+            raise ValueError("the model has no head that predicts tokens")
+        self.encoder, self.head = encoder, encoder.lm_head
 
     def forward(self, ids: Tensor, packing: Packing, targets: dict[str, Tensor]) -> Tensor:
         """Logits of all labels, float32 (m + t, V)."""
@@ -37,7 +39,7 @@ class Objective(nn.Module):
         rows = x[targets["places"]]
         if len(targets["sequences"]):
             rows = torch.cat([rows, _means(x, packing, targets)])
-        logits: Tensor = self.encoder.lm_head(rows).float()
+        logits: Tensor = self.head(rows).float()
         return logits
 
 
@@ -61,9 +63,8 @@ class TorchLearner:
         self.device, self.optimization = device, optimization
         self.dtype = torch.bfloat16 if dtype == "bfloat16" else None
         self.fabric = _fabric(device)
-        self.rank, self.world = (
-            (self.fabric.global_rank, self.fabric.world_size) if self.fabric else (0, 1)
-        )
+        self.rank: int = self.fabric.global_rank if self.fabric else 0
+        self.world: int = self.fabric.world_size if self.fabric else 1
         encoder.set_dropout(optimization.dropout)
         self.backbone = TorchBackbone(encoder)
         objective: Any = Objective(encoder)
@@ -87,7 +88,7 @@ class TorchLearner:
             if self.fabric:
                 self.fabric.backward(loss)
             else:
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]  # torch's stubs lack it
         return _predicted(losses, hits)
 
     def step(self, rate: float) -> float:
@@ -137,7 +138,8 @@ class TorchLearner:
         for name, parameter in self.trained.items():
             found: dict[str, Any] = {"step": torch.tensor(float(steps))}
             for kind, key in MOMENTS.items():
-                array = encoder.assembled(name, lambda part, kind=kind: state[f"{kind}.{part}"])
+                mine = {n.removeprefix(f"{kind}."): state[n] for n in state if n.startswith(kind)}
+                array = encoder.assembled(name, mine.__getitem__)
                 found[key] = torch.from_numpy(np.array(array, np.float32)).to(self.device)
             self.adamw.state[parameter] = found
 
@@ -204,4 +206,3 @@ def _adamw(trained: Mapping[str, nn.Parameter], o: Optimization) -> torch.optim.
 
 def _predicted(losses: Tensor, hits: Tensor) -> Predicted:
     return Predicted(losses.detach().double().cpu().numpy(), hits.cpu().numpy())
-

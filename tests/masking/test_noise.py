@@ -58,7 +58,7 @@ def test_one_flipped_bit_of_any_counter_flips_half_of_the_bits():
 def test_purposes_have_numbers_of_their_own():
     drawn = [noise.keys_for(keys(1000), purpose) for purpose in Purpose]
     assert len(np.unique(np.concatenate(drawn))) == 1000 * len(Purpose)
-    assert len({*Purpose}) == 11
+    assert len({*Purpose}) == 16
 
 
 def test_mix_is_the_published_function():

@@ -76,9 +76,7 @@ def _add_training(group: Any) -> None:
     group.add_argument("--recipe", metavar="R", help="bert, rnaernie, or a YAML file")
     group.add_argument("--steps", metavar="N", type=int, help="of the whole run")
     group.add_argument("--epochs", metavar="N", type=float, default=1.0, help="without --steps")
-    group.add_argument(
-        "--tokens", metavar="N", type=int, default=16384, help="of a micro-batch"
-    )
+    group.add_argument("--tokens", metavar="N", type=int, default=16384, help="of a micro-batch")
     group.add_argument(
         "--accumulate", metavar="N", type=int, default=1, help="micro-batches of a step"
     )
@@ -139,9 +137,7 @@ class _Shown:
 
 def _line(summary: Mapping[str, Any]) -> str:
     if summary["model"] is None:
-        return (
-            f"stopped after step {summary['steps']}; the same command goes on from there"
-        )
+        return f"stopped after step {summary['steps']}; the same command goes on from there"
     seen = f"; held out: {_numbers(summary['held_out'])}" if summary["held_out"] else ""
     return f"{summary['steps']} steps in {summary['seconds']:.0f} s{seen}: {summary['model']}"
 
@@ -156,14 +152,13 @@ def _request(arguments: argparse.Namespace) -> Any:
     from riboswitch.masking import recipe
     from riboswitch.training.corpus import Source
     from riboswitch.training.models import model_entry
-    from riboswitch.training.pretrain import Request
+    from riboswitch.training.request import Request
 
     entry = model_entry(arguments.model)
     names = ("schedule", "peak", "floor", "warmup", "weight_decay", "clip", "dropout")
     given = {n: v for n in names if (v := getattr(arguments, n)) is not None}
-    same = ("output", "steps", "epochs", "tokens", "accumulate", "longest", "alpha", "shown")
-    same += ("pool", "weights", "backend", "device", "dtype", "seed", "workers", "log_every")
-    same += ("held_out_every", "save_every")
+    same = "output steps epochs tokens accumulate longest alpha shown pool weights backend device"
+    same += " dtype seed workers log_every held_out_every save_every"
     return Request(
         entry=entry,
         source=Source(
@@ -175,5 +170,5 @@ def _request(arguments: argparse.Namespace) -> Any:
         recipe=recipe(arguments.recipe or entry.pretraining.recipe),
         optimization=evolve(entry.pretraining.optimization, **given),
         board=not arguments.no_tensorboard,
-        **{name: getattr(arguments, name) for name in same},
+        **{name: getattr(arguments, name) for name in same.split()},
     )

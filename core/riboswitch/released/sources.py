@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from riboswitch.origins import ByHand, HubFile, Released, ZenodoFile
+from riboswitch.origins import ByHand, HubFile, Packaged, Released, ZenodoFile
 from riboswitch.released.network import (
     HEADERS,
     TIMEOUTS,
@@ -55,7 +55,7 @@ def locate(released: Released) -> Located:
         RefusedError: The file is not there, or without a hash to check its content by.
     """
     source = released.source
-    if isinstance(source, ByHand):
+    if isinstance(source, ByHand | Packaged):
         raise RefusedError(f"only a browser can fetch it from {source.page}")
     found = _at_the_hub(source) if isinstance(source, HubFile) else _at_zenodo(source)
     check_address(found.url)

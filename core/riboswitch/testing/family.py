@@ -18,8 +18,9 @@ from riboswitch.limits import max_residues
 from riboswitch.loading import load
 from riboswitch.model import Model
 from riboswitch.opening import misfit
-from riboswitch.origins import ByHand, HubFile, ZenodoFile
+from riboswitch.origins import ByHand, HubFile, Packaged, ZenodoFile
 from riboswitch.registry import registry
+from riboswitch.released import check, released_path
 from riboswitch.testing.announced import frameworks_imported
 from riboswitch.testing.backend_case import apart, on
 from riboswitch.testing.contract import Contract
@@ -252,8 +253,12 @@ class ModelContract(Contract):
         released = self.entry.released
         if released is None:
             return
-        assert isinstance(released.source, HubFile | ZenodoFile | ByHand)
-        assert released.url.startswith("https://")
+        if isinstance(released.source, Packaged):
+            assert released_path(self.entry).is_dir()
+            assert check(self.entry).sha256 == released.sha256
+        else:
+            assert isinstance(released.source, HubFile | ZenodoFile | ByHand)
+            assert released.url.startswith("https://")
         assert PurePath(released.filename).name == released.filename
         assert released.sha256 is None or re.fullmatch("[0-9a-f]{64}", released.sha256)
 

@@ -116,7 +116,7 @@ def open_corpus(folder: Path) -> Corpus | None:
         about = json.loads((folder / "corpus.json").read_text("utf-8"))
         offsets, types, held_out = (np.load(folder / name) for name in _FILES[1:4])
         letters = np.memmap(folder / "letters.bin", np.uint8, "r")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise StoreError(
             f"{folder} is damaged: {error}\nRemove it, and it will be packed again."
         ) from error

@@ -70,7 +70,9 @@ class Examples:
         """Tokens that each record has at most, int64 (n,)."""
         lengths = np.minimum(self.corpus.lengths[records], self.longest)
         words = np.maximum(0, (lengths - self.alphabet.k) // self.alphabet.stride + 1)
-        return words + 2 + 2 * (self.corpus.types[records] >= 0) * (self.shown > 0)
+        prompts = 2 * (self.corpus.types[records] >= 0) * (self.shown > 0)
+        total: Ints = words + 2 + prompts
+        return total
 
     def make(self, records: Ints, epoch: int) -> Example:
         """Make the examples of one micro-batch."""
@@ -122,7 +124,8 @@ class Examples:
         if self.alphabet.ind is None:
             return np.zeros(len(batch), bool)
         last = np.maximum(batch.offsets[1:] - 3, 0)
-        return batch.ids[last] == self.alphabet.index[self.alphabet.ind]
+        found: NDArray[np.bool_] = batch.ids[last] == self.alphabet.index[self.alphabet.ind]
+        return found
 
     def _type_ids(self, records: Ints) -> Ints:
         """The token of each record's type, or -1."""

@@ -65,6 +65,13 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in _lines(path)]
 
 
+def last_line(folder: Path, kind: str) -> dict[str, Any]:
+    """The last thing of one kind that a run's log says; empty where it says none."""
+    path = folder / "log.jsonl"
+    lines = read_log(path) if path.is_file() else []
+    return ([{}] + [line for line in lines if line["kind"] == kind])[-1]
+
+
 def _lines(path: Path) -> list[str]:
     text = path.read_text("utf-8")
     lines = text.splitlines()

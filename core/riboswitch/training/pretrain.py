@@ -5,130 +5,39 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 import numpy as np
-from attrs import evolve, field, frozen, validators
+from attrs import evolve
 from numpy.typing import NDArray
 
 from riboswitch.errors import BackendError, TrainingError, UsageError
-from riboswitch.interfaces import ModelEntry, Weights
+from riboswitch.interfaces import Weights
 from riboswitch.loading import place
-from riboswitch.masking import Origin, Recipe
+from riboswitch.masking import Recipe
 from riboswitch.opening import open_model, seal
 from riboswitch.registry import registry
 from riboswitch.training.batches import Batches
 from riboswitch.training.checkpoint import Saved, newest, save_checkpoint, save_model
-from riboswitch.training.corpus import Corpus, Source, open_corpus, pack
+from riboswitch.training.corpus import Corpus, open_corpus, pack
 from riboswitch.training.examples import Example, Examples
-from riboswitch.training.learner import Learner, Predicted, TrainingBackend
-from riboswitch.training.log import Log
-from riboswitch.training.settings import Optimization
+from riboswitch.training.learner import Learner, TrainingBackend
+from riboswitch.training.log import Log, last_line
+from riboswitch.training.request import Progress, Request, Result
+from riboswitch.training.stop import Stop
+from riboswitch.training.tally import Tally
 from riboswitch.weights import random_weights
 
 HELD_OUT_EPOCH = 2**63
 """The epoch whose masks held-out sequences have: never one of training."""
 _POLL = 0.2  # seconds
-
-
-def _at_least(lowest: float) -> Any:
-    def check(_: object, attribute: Any, value: Any) -> None:
-        if isinstance(value, bool) or value < lowest:
-            raise UsageError(f"{attribute.name} is {value!r}, and must be at least {lowest}.")
-
-    return check
-
-
-@frozen(kw_only=True, eq=False)
-class Request:
-    """What to train, on what, and how.
-
-    Attributes:
-        entry: The model.
-        output: The run's folder.
-        source: The corpus.
-        recipe: What is masked.
-        optimization: AdamW and its rate.
-        steps: Of the whole run; None for as many as the epochs have.
-        epochs: Passes over the corpus, where `steps` is None.
-        tokens: Of a micro-batch.
-        accumulate: Micro-batches of a step, of all processes together.
-        longest: Letters of a sequence; None for what the model takes, and 1022 at most.
-        alpha: Weight of the type's loss beside that of the masked tokens.
-        shown: Share of the sequences with a type that are prompted with it.
-        pool: Where the type is predicted, `cls` or `mean`.
-        weights: `random`, or a checkpoint to begin with.
-        backend: Which, or `auto`.
-        device: Which, or `auto`.
-        dtype: `float32`, or `bfloat16` for products.
-        seed: Of the weights, the order, the masks and dropout.
-        workers: Threads that make batches.
-        log_every: Steps between two lines of the log.
-        held_out_every: Steps between two looks at the held-out sequences.
-        save_every: Steps between two checkpoints.
-        board: Whether to log for TensorBoard.
-    """
-
-    entry: ModelEntry
-    output: Path = field(converter=Path)
-    source: Source
-    recipe: Recipe
-    optimization: Optimization
-    steps: int | None = field(default=None, validator=validators.optional(_at_least(1)))
-    epochs: float = field(default=1.0, validator=_at_least(0))
-    tokens: int = field(default=16384, validator=_at_least(1))
-    accumulate: int = field(default=1, validator=_at_least(1))
-    longest: int | None = field(default=None, validator=validators.optional(_at_least(1)))
-    alpha: float = field(default=1.0, validator=_at_least(0))
-    shown: float = field(default=1.0, validator=_at_least(0))
-    pool: str = field(default="cls", validator=validators.in_(("cls", "mean")))
-    weights: str = "random"
-    backend: str = "auto"
-    device: str = "auto"
-    dtype: str = field(default="float32", validator=validators.in_(("float32", "bfloat16")))
-    seed: int = field(default=0, validator=_at_least(0))
-    workers: int = field(default=1, validator=_at_least(1))
-    log_every: int = field(default=10, validator=_at_least(1))
-    held_out_every: int = field(default=500, validator=_at_least(1))
-    save_every: int = field(default=500, validator=_at_least(1))
-    board: bool = True
-
-
-class Progress(Protocol):
-    """Called after each step."""
-
-    def __call__(self, done: int, steps: int, said: Mapping[str, Any]) -> None:
-        """Steps done and in all, and what the last log line says."""
-
-
-@frozen(eq=False)
-class Result:
-    """What a run came to.
-
-    Attributes:
-        model: Folder of the trained model; None when the run was stopped before its end.
-        steps: Steps done.
-        last: The last line of the log.
-        held_out: The last look at the held-out sequences; empty where there are none.
-        identity: What the run was.
-        seconds: Of this call.
-    """
-
-    model: Path | None
-    steps: int
-    last: Mapping[str, Any]
-    held_out: Mapping[str, Any]
-    identity: Mapping[str, Any]
-    seconds: float
 
 
 def pretrain(request: Request, progress: Progress | None = None) -> Result:
@@ -146,7 +55,7 @@ def pretrain(request: Request, progress: Progress | None = None) -> Result:
     """
     began = time.perf_counter()
     run = _Run(request)
-    with _Stop() as stop:
+    with Stop() as stop:
         result = run.train(stop, progress or _silent)
     return evolve(result, seconds=time.perf_counter() - began)
 
@@ -177,11 +86,10 @@ class _Run:
         self.steps = request.steps or self._steps_of(request.epochs)
         self.learner = self._learner()
 
-    def train(self, stop: _Stop, progress: Progress) -> Result:
+    def train(self, stop: Stop, progress: Progress) -> Result:
         """Make all steps that are left."""
         request, done = self.request, self.saved.steps if self.saved else 0
-        said: Mapping[str, Any] = {}
-        held_out: Mapping[str, Any] = {}
+        said, held_out = (last_line(request.output, kind) for kind in ("train", "held_out"))
         stopped = False
         with self._log(done) as log, ThreadPoolExecutor(request.workers) as pool:
             for number, shards in self._prefetched(pool, done):
@@ -201,15 +109,13 @@ class _Run:
         model = self._finish() if done == self.steps else None
         return Result(model, done, said, held_out, self.identity, 0.0)
 
-    def _step(
-        self, number: int, shards: list[Example], stop: _Stop
-    ) -> tuple[dict[str, Any], bool]:
+    def _step(self, number: int, shards: list[Example], stop: Stop) -> tuple[dict[str, Any], bool]:
         """One step: the losses of all shards of all processes, weighted alike."""
         request, learner = self.request, self.learner
         words, types = (sum(s.count(t) for s in shards) for t in (False, True))
         counts = learner.total(np.array([words, types, stop.asked], np.float64))
         shares = 1 / max(counts[0], 1), request.alpha / max(counts[1], 1)
-        tally = _Tally()
+        tally = Tally()
         for i, shard in enumerate(shards):
             work = shard.weighted(*shares)
             tally.add(shard, learner.accumulate(work, last=i == len(shards) - 1))
@@ -225,7 +131,7 @@ class _Run:
 
     def _look(self) -> dict[str, Any]:
         """Losses and accuracies on the held-out sequences."""
-        tally = _Tally()
+        tally = Tally()
         for records in self.looks[self.rank :: self.world]:
             example = self.examples.make(records, HELD_OUT_EPOCH)
             tally.add(example, self.learner.evaluate(example.work))
@@ -241,13 +147,13 @@ class _Run:
 
     def _left(self, done: int) -> Iterator[tuple[int, int, list[NDArray[np.int64]]]]:
         """Number, epoch and all micro-batches of each step that is left."""
-        number, epoch = 0, 0
-        while number < self.steps:
+        before, epoch = 0, 0
+        while before < self.steps:
             steps = self.batches.epoch(epoch)
-            for number, step in enumerate(steps, number + 1):
+            for number, step in enumerate(steps, before + 1):
                 if done < number <= self.steps:
                     yield number, epoch, step
-            epoch += 1
+            before, epoch = before + len(steps), epoch + 1
 
     def _prefetched(
         self, pool: ThreadPoolExecutor, done: int
@@ -332,16 +238,9 @@ class _Run:
 
     def _learner(self) -> Learner:
         request = self.request
-        weights: Weights
-        if self.saved:
-            weights = open_model(self.saved.model, self.entry.name).weights
-        elif request.weights == "random":
-            weights = random_weights(self.entry.architecture, request.seed)
-        else:
-            weights = open_model(Path(request.weights), self.entry.name).weights
         learner = self.backend.learner(
             self.entry.architecture,
-            weights,
+            self._weights(),
             device=self.device,
             dtype=request.dtype,
             optimization=request.optimization,
@@ -349,6 +248,22 @@ class _Run:
         if self.saved:
             learner.restore(self.saved.moments(), self.saved.steps)
         return learner
+
+    def _weights(self) -> Weights:
+        """Where this call begins."""
+        if not self.saved and self.request.weights == "random":
+            return random_weights(self.entry.architecture, self.request.seed)
+        path = self.saved.model if self.saved else Path(self.request.weights)
+        known = self.entry.name if self.entry.name in registry().models else None
+        opened = open_model(path, known)
+        have, wanted = (attrs.asdict(e.architecture) for e in (opened.entry, self.entry))
+        if differ := [name for name in wanted if have[name] != wanted[name]]:
+            name = differ[0]
+            raise UsageError(
+                f"{path} holds another architecture: its {name} is {have[name]}, and that of "
+                f"{self.entry.name} {wanted[name]}.\nDescribe it in a YAML file: --model FILE.yaml."
+            )
+        return opened.weights
 
     @contextmanager
     def _log(self, done: int) -> Iterator[Log | None]:
@@ -374,67 +289,9 @@ class _Run:
         return path
 
 
-class _Tally:
-    """Losses and hits by why a token was to be predicted."""
-
-    def __init__(self) -> None:
-        self.losses, self.hits, self.counts = (np.zeros(len(Origin)) for _ in range(3))
-        self.tokens = 0
-
-    def add(self, example: Example, predicted: Predicted) -> None:
-        """Count one micro-batch."""
-        kinds = example.origins
-        size = len(Origin)
-        if example.counts:
-            self.losses += np.bincount(kinds, predicted.losses, size)
-            self.hits += np.bincount(kinds, predicted.hits, size)
-            self.counts += np.bincount(kinds, minlength=size)
-            self.tokens += len(example.work.batch.ids)
-
-    def summary(self, learner: Learner, alpha: float) -> dict[str, Any]:
-        """Means over all processes: the loss and its parts, and accuracy by strategy."""
-        parts = np.concatenate([self.losses, self.hits, self.counts, [float(self.tokens)]])
-        *means, (tokens,) = np.split(learner.total(parts), [len(Origin) * i for i in (1, 2, 3)])
-        losses, hits, counts = means
-        words = np.arange(len(Origin)) != Origin.TYPE
-        said = {"mlm": _ratio(losses[words].sum(), counts[words].sum())}
-        said["accuracy"] = _ratio(hits[words].sum(), counts[words].sum())
-        said["loss"] = said["mlm"]
-        if counts[Origin.TYPE]:
-            said["cls"] = _ratio(losses[Origin.TYPE], counts[Origin.TYPE])
-            said["loss"] += alpha * said["cls"]
-        for kind in Origin:
-            if counts[kind]:
-                said[f"accuracy_{kind.name.lower()}"] = _ratio(hits[kind], counts[kind])
-        return {**said, "tokens": int(tokens)}
-
-
-class _Stop:
-    """Takes SIGTERM and ^C as the wish to stop after the step; the second ^C stops at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> _Stop:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, *_: object) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-
-
 def _place(request: Request) -> tuple[TrainingBackend, str]:
     """The backend and its device."""
-    backend, device, dtype = place(
+    backend, device, _ = place(
         request.entry, request.backend, request.device, request.dtype, trains=True
     )
     if not isinstance(backend, TrainingBackend):
@@ -470,11 +327,5 @@ def _recipe_hash(recipe: Recipe) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _ratio(part: float, whole: float) -> float:
-    return float(part / whole) if whole else 0.0
-
-
 def _silent(done: int, steps: int, said: Mapping[str, Any]) -> None:
     """Say nothing."""
-
-

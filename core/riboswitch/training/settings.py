@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from attrs import Attribute, field, frozen, validators
@@ -13,7 +12,7 @@ from riboswitch.errors import UsageError
 SCHEDULES = ("constant", "linear", "cosine", "inverse-sqrt")
 
 
-def _number(lowest: float, highest: float = math.inf) -> Callable[[Any, Attribute[Any], Any], None]:
+def _number(lowest: float, highest: float = math.inf) -> Any:
     def check(_: object, attribute: Attribute[Any], value: Any) -> None:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not lowest <= value < highest:
@@ -23,7 +22,11 @@ def _number(lowest: float, highest: float = math.inf) -> Callable[[Any, Attribut
     return check
 
 
-def _schedule(_: object, __: Attribute[Any], value: str) -> None:
+def _optional(check: Any) -> Any:
+    return validators.optional(check)
+
+
+def _schedule(_: object, __: Attribute[str], value: str) -> None:
     if value not in SCHEDULES:
         raise UsageError(f"no schedule {value!r}.\nThere are: {', '.join(SCHEDULES)}.")
 
@@ -51,12 +54,12 @@ class Optimization:
     peak: float = field(default=1e-4, validator=_number(0))
     floor: float = field(default=0.0, validator=_number(0))
     warmup: float = field(default=0.02, validator=_number(0))
-    decay: int | None = field(default=None, validator=validators.optional(_number(1)))
+    decay: int | None = field(default=None, validator=_optional(_number(1)))
     weight_decay: float = field(default=0.01, validator=_number(0))
     beta1: float = field(default=0.9, validator=_number(0, 1))
     beta2: float = field(default=0.999, validator=_number(0, 1))
     eps: float = field(default=1e-8, validator=_number(0))
-    clip: float | None = field(default=1.0, validator=validators.optional(_number(0)))
+    clip: float | None = field(default=1.0, validator=_optional(_number(0)))
     dropout: float = field(default=0.0, validator=_number(0, 1))
 
     def rate(self, step: int, steps: int) -> float:

@@ -1,0 +1,143 @@
+"""`riboswitch pretrain` as users run it: kills, several processes, mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.training.conftest import random_rna
+
+from riboswitch.cli import main
+from riboswitch.training.log import read_log
+
+MODEL = """
+like: rnaernie
+architecture: {num_layers: 1, hidden_size: 16, num_heads: 2, feed_forward_size: 24}
+optimization: {peak: 0.003, warmup: 2, dropout: 0.1}
+"""
+ONE_CORE = {**os.environ, "OMP_NUM_THREADS": "1"}
+LAUNCHERS = {
+    "torch": ("torch.distributed.run", "--nproc-per-node", "2", "-m", "riboswitch"),
+}
+
+
+@pytest.fixture
+def command(tmp_path, fasta):
+    """Arguments of a run: command(backend, output, *more)."""
+    (tmp_path / "model.yaml").write_text(MODEL)
+    path = fasta("corpus.fa.gz", random_rna(60), types=["tRNA", "miRNA"] * 30)
+    fixed = "--steps 12 --tokens 400 --accumulate 3 --held-out 0.1 --log-every 1 --save-every 2"
+    fixed += f" --model {tmp_path / 'model.yaml'} --corpus {path} --types of\\s(.+)"
+
+    def make(backend, output, *more):
+        words = ["pretrain", *fixed.split(), "--backend", backend, "--device", "cpu"]
+        return [*words, "-o", str(output), "--held-out-every", "6", "--quiet", *more]
+
+    return make
+
+
+def losses(folder: Path):
+    return [(line["kind"], line["step"], line["loss"]) for line in read_log(folder / "log.jsonl")]
+
+
+def lines_of(path: Path) -> int:
+    return path.read_text().count("\n") if path.is_file() else 0
+
+
+@pytest.mark.parametrize("kills", [2])
+def test_kill_minus_nine(command, trainer, tmp_path, kills, capsys):
+    assert main(command(trainer, tmp_path / "whole", "--json")) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["steps"] == 12 and Path(summary["model"]).is_dir()
+    words = [sys.executable, "-m", "riboswitch", *command(trainer, tmp_path / "killed")]
+    for kill in range(kills):
+        process = subprocess.Popen(words, env=ONE_CORE)
+        until = time.monotonic() + 60
+        while lines_of(tmp_path / "killed" / "log.jsonl") < 3 + 4 * kill:
+            assert process.poll() is None and time.monotonic() < until
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert main(command(trainer, tmp_path / "killed")) == 0
+    found, wanted = losses(tmp_path / "killed"), losses(tmp_path / "whole")
+    assert [place for *place, _ in found] == [place for *place, _ in wanted]
+    # Another process may have another number of cores, which rounds otherwise.
+    np.testing.assert_allclose([x[2] for x in found], [x[2] for x in wanted], rtol=1e-5)
+
+
+def test_two_processes_train_as_one(command, trainer, tmp_path):
+    launcher = LAUNCHERS.get(trainer)
+    if launcher is None:
+        pytest.skip("no launcher")
+    if trainer == "torch":
+        pytest.importorskip("lightning_fabric")
+    assert main(command(trainer, tmp_path / "one")) == 0
+    words = [sys.executable, "-m", *launcher, *command(trainer, tmp_path / "two")]
+    done = subprocess.run(words, env=ONE_CORE, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert [place for *place, _ in one] == [place for *place, _ in two]
+    np.testing.assert_allclose([x[2] for x in one], [x[2] for x in two], rtol=1e-5)
+
+
+@pytest.mark.backend("torch")
+def test_one_process_goes_on_where_two_were_stopped(command, tmp_path):
+    pytest.importorskip("lightning_fabric")
+    assert main(command("torch", tmp_path / "one")) == 0
+    words = [sys.executable, "-m", *LAUNCHERS["torch"], *command("torch", tmp_path / "two")]
+    process = subprocess.Popen(
+        words, env=ONE_CORE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    until = time.monotonic() + 90
+    while lines_of(tmp_path / "two" / "log.jsonl") < 5:
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    assert lines_of(tmp_path / "two" / "log.jsonl") < 14
+    assert main(command("torch", tmp_path / "two")) == 0
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    np.testing.assert_allclose([x[2] for x in one], [x[2] for x in two], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--recipe", "bertt"], 2, "Did you mean 'bert'?"),
+        (["--model", "rnaerni"], 2, "Did you mean 'rnaernie'?"),
+        (["--schedule", "cosin"], 2, "There are: constant, linear, cosine, inverse-sqrt."),
+        (["--corpus", "none.fa"], 4, "none.fa cannot be read"),
+        (["--types", "("], 2, "no regular expression"),
+        (["--steps", "0"], 2, "steps is 0, and must be at least 1"),
+        (["--tokens", "0"], 2, "tokens is 0"),
+        (["--workers", "0"], 2, "workers is 0"),
+        (["--shown", "2"], 2, "shown is 2.0"),
+        (["--backend", "numpy"], 2, "computes and does not train"),
+    ],
+)
+@pytest.mark.backend("torch")
+def test_mistakes(command, tmp_path, capsys, more, code, message):
+    words = command("torch", tmp_path / "run")
+    assert main([*words, *more]) == code
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.backend("torch")
+def test_what_it_says(command, tmp_path, capsys):
+    words = [word for word in command("torch", tmp_path / "run") if word != "--quiet"]
+    assert main(words) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith("riboswitch: step 1 of 12, loss ")
+    assert told[-1].startswith("riboswitch: 12 steps in ") and "held out: loss" in told[-1]
+    assert str(tmp_path / "run" / "model") in told[-1]
+    assert "\x1b" not in "".join(told)
+    assert main(words) == 0  # a run that is at its end says so again
+    assert "12 steps" in capsys.readouterr().err

@@ -1,0 +1,55 @@
+"""A model from a YAML file."""
+
+from __future__ import annotations
+
+import pytest
+
+from riboswitch.errors import UsageError
+from riboswitch.registry import registry
+from riboswitch.training.models import model_entry
+
+GOOD = """
+like: rinalmo-nano
+architecture: {num_layers: 2, hidden_size: 40}
+recipe: rnaernie
+optimization: {peak: 0.01}
+"""
+
+
+def test_what_the_file_says_and_what_it_resembles(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD)
+    entry, base = model_entry(str(path)), registry().model("rinalmo-nano")
+    assert (entry.name, entry.family, entry.released) == ("mine", "rinalmo", None)
+    assert (entry.architecture.num_layers, entry.architecture.hidden_size) == (2, 40)
+    assert entry.architecture.norm == "stream" and entry.alphabet == base.alphabet
+    assert entry.pretraining.recipe == "rnaernie"
+    assert entry.pretraining.optimization.peak == 0.01
+    assert entry.pretraining.optimization.warmup == base.pretraining.optimization.warmup
+    assert model_entry("rinalmo-nano") == base
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("like:", "lik:", r"unknown key 'lik'.* Did you mean 'like'\?"),
+        ("like: rinalmo-nano", "name: x", "the key like is missing"),
+        ("rinalmo-nano", "rinalmo-nan", r"Did you mean 'rinalmo-nano'\?"),
+        ("num_layers", "num_layer", r"unknown key 'num_layer'.* Did you mean 'num_layers'\?"),
+        ("peak", "peek", r"Did you mean 'peak'\?"),
+        ("0.01", "fast", "peak is 'fast', and must be a number"),
+        ("40", "41", "do not divide"),
+        ("architecture: {", "architecture: [", "cannot be read as YAML"),
+        ("num_layers: 2", "vocab_size: 5, mask_id: 1", "5 embeddings for an alphabet of 22"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, old, new, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD.replace(old, new))
+    with pytest.raises(UsageError, match=rf"(?s)mine\.yaml: .*{message}"):
+        model_entry(str(path))
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(UsageError, match="there is no file"):
+        model_entry(str(tmp_path / "none.yml"))

@@ -1,0 +1,270 @@
+"""Runs: the same numbers after a stop, with any number of workers, and no other run's."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+from attrs import evolve
+
+from riboswitch import load
+from riboswitch.errors import (
+    BackendError,
+    ResourceError,
+    StoreError,
+    TrainingError,
+    UsageError,
+)
+from riboswitch.masking import recipe
+from riboswitch.registry import registry
+from riboswitch.training import pretrain as room
+from riboswitch.training.checkpoint import newest
+from riboswitch.training.learner import TrainingBackend
+from riboswitch.training.log import read_log
+from riboswitch.training.pretrain import pretrain
+from riboswitch.training.stop import Stop
+
+
+def losses(request):
+    lines = read_log(request.output / "log.jsonl")
+    return [(line["kind"], line["step"], line["loss"]) for line in lines]
+
+
+def weights(result, like):
+    sizes = {"num_heads": like.entry.architecture.num_heads}
+    model = load(like.entry.name, backend="numpy", weights=result.model, architecture=sizes)
+    return {name: model.weights[name].copy() for name in model.weights}
+
+
+def test_a_run_learns_logs_and_leaves_a_model(request_for, trainer):
+    request = request_for(trainer, steps=30, held_out_every=10)
+    seen = []
+    result = pretrain(request, lambda done, steps, said: seen.append((done, steps, said["loss"])))
+    lines = read_log(request.output / "log.jsonl")
+    train = [line for line in lines if line["kind"] == "train"]
+    assert [line["step"] for line in train] == [*range(1, 31)] == [done for done, _, _ in seen]
+    assert [line["step"] for line in lines if line["kind"] == "held_out"] == [10, 20, 30]
+    first, last = (np.mean([line["loss"] for line in part]) for part in (train[:5], train[-5:]))
+    assert last < first - 0.3
+    assert train[0]["loss"] == pytest.approx(train[0]["mlm"] + train[0]["cls"])
+    by_strategy = {"accuracy_nucleotide", "accuracy_span", "accuracy_type"}
+    assert by_strategy <= {*result.held_out, *lines[5]}
+    assert result.steps == 30 and result.model == request.output / "model"
+    assert weights(result, request).keys() == request.entry.architecture.parameter_shapes().keys()
+
+
+def test_a_run_that_is_stopped_goes_on_to_the_same_numbers(request_for, trainer, tmp_path):
+    whole = request_for(trainer)
+    ended = pretrain(whole)
+    parts = evolve(whole, output=tmp_path / "parts")
+
+    def stop_at(number):
+        def progress(done, steps, said):
+            if done == number:
+                raise KeyboardInterrupt
+
+        return progress
+
+    for number in (2, 5, 7):  # with checkpoints after 3 and 6, and without any
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(parts, stop_at(number))
+    result = pretrain(parts)
+    assert losses(parts) == losses(whole)
+    one, two = weights(ended, whole), weights(result, parts)
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+def test_a_signal_stops_it_after_the_step_with_a_checkpoint(request_for, trainer, tmp_path):
+    whole = request_for(trainer)
+    pretrain(whole)
+    request = evolve(whole, output=tmp_path / "other")
+
+    def signalled(done, steps, said):
+        if done == 4:
+            stop._ask()
+
+    with Stop() as stop:
+        run = room._Run(request)
+        result = run.train(stop, signalled)
+    assert (result.model, result.steps) == (None, 5)
+    assert newest(request.output / "checkpoints").steps == 5
+    assert pretrain(request).steps == 8
+    assert losses(request) == losses(whole)
+
+
+def test_workers_and_passes_over_the_corpus_change_nothing(request_for, tmp_path, trainer):
+    one = request_for(trainer, steps=None, epochs=2.5)
+    pretrain(one)
+    other = evolve(one, output=tmp_path / "other", workers=3)
+    pretrain(other)
+    assert losses(one) == losses(other)
+    assert len(losses(one)) > 10
+
+
+def test_accumulating_is_one_larger_batch(request_for, trainer, tmp_path):
+    """Losses are means over all masked tokens, however they are cut."""
+    whole = request_for(trainer, tokens=10**6, accumulate=1, steps=3, held_out_every=99)
+    pretrain(whole)
+    cut = evolve(whole, tokens=300, accumulate=10**6, output=tmp_path / "cut")
+    pretrain(cut)
+    one, two = ([loss for *_, loss in losses(r)] for r in (whole, cut))
+    np.testing.assert_allclose(one, two, rtol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"seed": 1}, "seed is 0, and here it is 1"),
+        ({"recipe": recipe("bert")}, "recipe"),
+        ({"tokens": 401}, "tokens is 400"),
+        ({"alpha": 0.5}, "alpha"),
+        ({"steps": 9}, "steps is 8"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(request_for, change, key):
+    request = request_for("torch", steps=8)
+    folder = request.output / "checkpoints" / "step-000000003"
+    folder.mkdir(parents=True)
+    corpus = room._Run.__new__(room._Run)
+    corpus.request, corpus.entry, corpus.longest, corpus.rank = request, request.entry, 508, 0
+    corpus.corpus = corpus._corpus()
+    said = {"steps": 3, "run": corpus._identify()}
+    (folder / "state.json").write_text(json.dumps(said), "utf-8")
+    other = evolve(request, **change)
+    corpus.request = other
+    corpus.identity = corpus._identify()
+    with pytest.raises(UsageError, match=rf"holds another run: its {key}.*\nGive another folder"):
+        corpus._resume()
+
+
+def test_a_damaged_checkpoint_is_named(request_for, trainer):
+    request = request_for(trainer, steps=3)
+    pretrain(request)
+    folder = request.output / "checkpoints" / "step-000000003"
+    shutil.rmtree(request.output / "model")
+    (folder / "adamw.safetensors").write_bytes(b"no")
+    with pytest.raises(StoreError, match=r"adamw\.safetensors is damaged"):
+        pretrain(request)
+    (folder / "state.json").write_text("{", "utf-8")
+    with pytest.raises(StoreError, match="step-000000003 is damaged"):
+        pretrain(request)
+
+
+def test_a_full_disk_keeps_what_was_there(request_for, trainer, monkeypatch):
+    request = request_for(trainer)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = room.save_checkpoint
+    calls = []
+
+    def second(folder, *rest):
+        calls.append(folder)
+        if len(calls) == 2:
+            monkeypatch.setattr("riboswitch.training.checkpoint.save_moments", full)
+        before(folder, *rest)
+
+    monkeypatch.setattr(room, "save_checkpoint", second)
+    with pytest.raises(ResourceError, match="No space left"):
+        pretrain(request)
+    monkeypatch.undo()
+    assert [p.name for p in (request.output / "checkpoints").iterdir()] == ["step-000000003"]
+    assert pretrain(request).steps == 8
+
+
+def test_two_checkpoints_are_kept_and_each_can_be_loaded(request_for, trainer):
+    request = request_for(trainer, save_every=2)
+    pretrain(request)
+    folders = sorted(p.name for p in (request.output / "checkpoints").iterdir())
+    assert folders == ["step-000000006", "step-000000008"]
+    saved = newest(request.output / "checkpoints")
+    model = load("rnaernie", backend="numpy", weights=saved.model, architecture={"num_heads": 2})
+    assert model.embed(["ACGU"], pool="mean").shape == (1, 16)
+    assert not [*request.output.rglob("*.p*kl"), *request.output.rglob("*.pt")]
+
+
+def test_numbers_that_are_none_end_it(request_for, trainer):
+    optimization = evolve(request_for(trainer).optimization, peak=1e30, clip=None, warmup=0)
+    with pytest.raises(TrainingError, match="Take a lower learning rate"):
+        pretrain(request_for(trainer, optimization=optimization))
+
+
+@pytest.mark.backend("torch")
+def test_a_model_of_other_sizes_is_no_beginning(request_for, tmp_path):
+    first = pretrain(request_for("torch", steps=1))
+    wider = request_for("torch", weights=str(first.model), output=tmp_path / "wider")
+    sizes = wider.entry.architecture.evolve({"feed_forward_size": 32})
+    wider = evolve(wider, entry=evolve(wider.entry, architecture=sizes))
+    with pytest.raises(UsageError, match="its feed_forward_size is 24, and that of rnaernie 32"):
+        pretrain(wider)
+
+
+def test_training_goes_on_from_a_model(request_for, trainer, tmp_path):
+    first = pretrain(request_for(trainer))
+    more = request_for(trainer, weights=str(first.model), output=tmp_path / "more")
+    cold = request_for(trainer, output=tmp_path / "cold")
+    pretrain(more), pretrain(cold)
+    assert losses(more)[0][2] < losses(cold)[0][2] - 0.1
+
+
+def test_dropout_is_the_same_after_a_stop(request_for, trainer, tmp_path):
+    optimization = evolve(request_for(trainer).optimization, dropout=0.2)
+    whole = request_for(trainer, optimization=optimization)
+    pretrain(whole)
+    without = request_for(trainer, output=tmp_path / "without")
+    pretrain(without)
+    assert losses(whole) != losses(without)
+    again = evolve(whole, output=tmp_path / "again")
+
+    def stop(done, steps, said):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(again, stop)
+    pretrain(again)
+    assert losses(again) == losses(whole)
+
+
+def test_a_backend_that_only_computes_is_refused(request_for):
+    with pytest.raises(BackendError, match=r"'numpy' computes and does not train\.\nTake one"):
+        pretrain(request_for("numpy"))
+
+
+def test_ours_keep_to_the_protocol(trainer):
+    assert isinstance(registry().backend(trainer), TrainingBackend)
+    assert registry().backend(trainer, trains=True).process() == (0, 1)
+
+
+def test_lengths_that_the_model_does_not_take(request_for):
+    with pytest.raises(UsageError, match="longest is 600, and rnaernie takes 1 to 509 letters"):
+        room._longest(request_for("torch", longest=600))
+    assert room._longest(request_for("torch", model="mrnafm", longest=20)) == 18
+    assert room._longest(request_for("torch", model="rinalmo-nano")) == 1022
+
+
+@pytest.mark.backend("torch")
+def test_tensorboard_reads_what_is_logged(request_for):
+    from tensorboardX.proto.event_pb2 import Event
+
+    request = request_for("torch", board=True)
+    pretrain(request)
+    (path,) = (request.output / "tensorboard").iterdir()
+    data, found, start = path.read_bytes(), {}, 0
+    while start < len(data):
+        size = int.from_bytes(data[start : start + 8], "little")
+        event = Event.FromString(data[start + 12 : start + 12 + size])
+        for value in event.summary.value:
+            found.setdefault(value.tag, {})[event.step] = value.simple_value
+        start += 16 + size
+    logged = [line for line in read_log(request.output / "log.jsonl") if line["kind"] == "train"]
+    assert found["train/loss"].keys() == {line["step"] for line in logged}
+    assert all(
+        math.isclose(found["train/loss"][line["step"]], line["loss"], rel_tol=1e-6)
+        for line in logged
+    )
+    assert "held_out/accuracy" in found
