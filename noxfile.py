@@ -30,14 +30,17 @@ PRETRAIN = PROJECT["optional-dependencies"]["pretrain"]
 TEST = ["pytest", "pytest-xdist", "hypothesis", "pyarrow", *PRETRAIN]
 FRAMEWORKS = {
     "numpy": [],
-    "torch": ["torch==2.13.0"],  # by pip: elsewhere this may bring gigabytes of CUDA
+    "torch": [
+        "torch==2.13.0",
+        "lightning-fabric==2.6.6",
+    ],  # by pip: elsewhere this may bring gigabytes of CUDA
     "paddle": ["paddlepaddle==3.3.1"],
 }
 LOWEST = {
     # What pyproject.toml allows at least, of the base install and of each framework.
     "numpy": [line.replace(">=", "==") for line in PROJECT["dependencies"]],
     "pretrain": [line.replace(">=", "==") for line in PRETRAIN],
-    "torch": ["torch==2.4.0"],
+    "torch": ["torch==2.4.0", "lightning-fabric==2.4.0"],
     "paddle": ["paddlepaddle==2.6.2"],
 }
 PADDLE_3 = [  # tensors need Paddle 3.0, and say so
@@ -45,6 +48,12 @@ PADDLE_3 = [  # tensors need Paddle 3.0, and say so
     "tests/conversion/test_edges.py::test_paddle_and_threads[lent]",
     "tests/conversion/test_edges.py::test_paddle_and_threads[started-lent]",
 ]
+TOGETHER = [  # what compares frameworks; the rest each session of one framework runs
+    *("tests/parity/test_backends.py", "tests/parity/test_fixtures.py"),
+    *("tests/parity/test_support.py", "tests/parity/test_tensor_pairs.py"),
+    "tests/training/test_agreement.py",
+]
+OF_A_FRAMEWORK = ["parity", "adapters/test_tensors.py", "contract/test_backends.py", "training"]
 ALL = [package for packages in FRAMEWORKS.values() for package in packages]
 SITE = ["sphinx==9.0.4", "myst-parser==5.2.0", "sphinxcontrib-mermaid==2.1.1", "furo==2025.12.19"]
 PEERS = {
@@ -66,23 +75,10 @@ PEER_TESTS = {
 
 @nox.session(python=PYTHON)
 def lint(session: nox.Session) -> None:
-    """Style and common mistakes."""
-    session.install("ruff==0.17.5")
+    """Style, common mistakes, and who may import whom."""
+    session.install("ruff==0.17.5", "import-linter", "-e", ".")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-
-
-@nox.session(python=PYTHON)
-def types(session: nox.Session) -> None:
-    """mypy, strict, on everything that is shipped."""
-    session.install("mypy==2.4.1", "pytest", "torch==2.13.0", "-e", ".")
-    session.run("mypy")
-
-
-@nox.session(python=PYTHON)
-def layers(session: nox.Session) -> None:
-    """Who may import whom."""
-    session.install("import-linter", "-e", ".")
     session.run("lint-imports")
 
 
@@ -120,19 +116,21 @@ def backend(session: nox.Session, backend: str) -> None:
 @nox.parametrize("backend", ["torch", "paddle"])
 def lowest(session: nox.Session, backend: str) -> None:
     """One framework alone, in its lowest version, with the lowest of all else."""
-    lowest = [*LOWEST["numpy"], *LOWEST[backend], "pyarrow==15.0.0", "pytest==8.0.0"]
+    lowest = [*LOWEST["numpy"], *LOWEST["pretrain"], *LOWEST[backend], "pytest==8.0.0"]
     session.install("-e", ".", "pytest-xdist", "hypothesis", *lowest)
     left = [f"--deselect={test}" for test in PADDLE_3] if backend == "paddle" else []
     required = f"--require-backend={backend}"
-    session.run("pytest", *TWO, required, "-m", "backend", *left, *session.posargs)
+    tests = [f"tests/{part}" for part in OF_A_FRAMEWORK]
+    session.run("pytest", *TWO, required, "-m", "backend", *left, *tests, *session.posargs)
 
 
 @nox.session(python=PYTHON)
 def parity(session: nox.Session) -> None:
-    """All frameworks in one process."""
-    session.install("-e", ".", *TEST, *ALL, "ml_dtypes")
+    """All frameworks in one process, and mypy, strict, on everything that is shipped."""
+    session.install("-e", ".", *TEST, *ALL, "ml_dtypes", "mypy==2.4.1")
+    session.run("mypy")
     required = "--require-backend=numpy,torch,paddle"
-    session.run("pytest", *TWO, required, "tests/parity", *session.posargs)
+    session.run("pytest", *TWO, required, *TOGETHER, *session.posargs)
 
 
 @nox.session(python=PYTHON)

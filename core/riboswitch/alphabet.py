@@ -48,7 +48,7 @@ class Alphabet:
         stride: Letters from one word to the next: 1 (nucleotides, overlapping k-mers) or k
             (codons).
         ind: The token that announces a type prompt; None where prompts do not exist.
-        types: The types that can be prompted.
+        types: The types of RNA that a model tells apart; they can be prompted where there is `ind`.
     """
 
     tokens: tuple[str, ...] = field(converter=_strings)

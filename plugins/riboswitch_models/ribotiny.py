@@ -1,7 +1,6 @@
-"""ribotiny: a small model that we trained, and that comes with the package.
+"""ribotiny: a small model of ours, a pre-LayerNorm encoder with rotary positions.
 
-A pre-LayerNorm encoder with rotary positions. How it was trained and what it is worth stands in
-docs/ribotiny.md.
+It has no weights yet: training it takes hours, and what has been trained so far is not good enough.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ from riboswitch.architecture import Architecture
 from riboswitch.interfaces import ModelEntry
 from riboswitch.training.settings import Optimization, Pretraining
 
-# The classes of ncRNA of Fiannaca et al. 2017, which it was trained to tell apart. It has no
-# token that announces one: they are predicted, not given.
+# The classes of ncRNA of Fiannaca et al. 2017, which it is trained to tell apart. It has no token
+# that announces one: they are predicted, not given.
 TYPES = tuple(
     """
     5S_rRNA 5_8S_rRNA tRNA ribozyme CD-box miRNA Intron_gpI Intron_gpII HACA-box riboswitch IRES
@@ -40,12 +39,12 @@ MODELS = (
             mask_id=ALPHABET.mask_id,
         ),
         alphabet=ALPHABET,
-        licence="Apache-2.0, as riboswitch",
-        source="riboswitch, docs/ribotiny.md",
+        licence="none released",
+        source="riboswitch",
         pretraining=Pretraining(
             recipe="rnaernie",
             optimization=Optimization(
-                schedule="cosine", peak=1.5e-3, floor=1e-5, warmup=0.05, beta2=0.98
+                schedule="cosine", peak=1e-3, floor=1e-5, warmup=0.02, beta2=0.98
             ),
         ),
     ),

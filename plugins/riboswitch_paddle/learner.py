@@ -73,6 +73,7 @@ class PaddleLearner:
         self.objective = Objective(encoder)
         self.trained = _trained(encoder)
         self.adamw = _adamw(self.trained, optimization)
+        self.restored: dict[str, Tensor] = {}  # until AdamW takes it, at the next step
 
     def accumulate(self, work: Work, *, last: bool) -> Predicted:
         """Forward and backward."""
@@ -99,6 +100,7 @@ class PaddleLearner:
             self.adamw.set_lr(rate)
             self.adamw.step()
             self.adamw.clear_grad(set_to_zero=False)
+            self.restored = {}
         return norm
 
     def evaluate(self, work: Work) -> Predicted:
@@ -119,7 +121,7 @@ class PaddleLearner:
 
     def state(self) -> Mapping[str, Array]:
         """AdamW's means under canonical names."""
-        states = self.adamw.state_dict()
+        states = self.restored or self.adamw.state_dict()
         if not states:
             return {}
         encoder = self.backbone.module
@@ -136,13 +138,13 @@ class PaddleLearner:
             return
         encoder, o = self.backbone.module, self.optimization
         powers = {f"beta{n}_pow_acc_0": _power(b, steps) for n, b in ((1, o.beta1), (2, o.beta2))}
-        found: dict[str, Tensor] = {}
         for name, parameter in self.trained.items():
-            found |= {f"{parameter.name}_{key}": power for key, power in powers.items()}
+            found = dict(powers)
             for kind, key in MOMENTS.items():
                 array = encoder.assembled(name, _reader(state, kind))
-                found[f"{parameter.name}_{key}"] = self._tensor(np.array(array, np.float32))
-        self.adamw.set_state_dict(found)
+                found[key] = self._tensor(np.array(array, np.float32))
+            self.restored |= {f"{parameter.name}_{key}": tensor for key, tensor in found.items()}
+        self.adamw.set_state_dict(self.restored)
 
     @contextmanager
     def _running(self) -> Iterator[None]:

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+import riboswitch
 from riboswitch.errors import CheckpointError, ResourceError
-from riboswitch.origins import ByHand, HubFile, Released, ZenodoFile
+from riboswitch.origins import ByHand, HubFile, Packaged, Released, ZenodoFile
 from riboswitch.registry import registry
-from riboswitch.released import check, fetch, network, read_record, released_path
+from riboswitch.released import check, fetch, is_here, network, read_record, released_path
 from riboswitch.released.network import RefusedError, check_address
 from riboswitch.released.parts import IDLE, new_part
 from riboswitch.released.sources import locate
@@ -85,6 +86,21 @@ def fails(entry: Any, says: str, error: type[Exception] = CheckpointError) -> st
         assert str(folder() / "model.pt") in text.splitlines()[-1]
     assert "model.pt" not in names()
     return text
+
+
+def test_what_a_package_brings_is_taken_from_there():
+    source = Packaged(package="riboswitch", files=("noise.py", "span.py"))
+    home = Path(riboswitch.__file__).parent / "masking"
+    known = hashlib.sha256((home / "noise.py").read_bytes()).hexdigest()
+    entry = make_entry(source, "masking", sha256=known)
+    assert fetch(entry) == released_path(entry) == home
+    assert is_here(entry) and check(entry).sha256 == known
+    assert not folder().exists()
+    wrong = make_entry(source, "masking", sha256="0" * 64)
+    with pytest.raises(CheckpointError, match=r"(?s)is damaged: .*install it again"):
+        check(wrong)
+    with pytest.raises(CheckpointError, match="a part of the package"):
+        fetch(make_entry(source, "gone"))
 
 
 def test_a_file_from_the_hub_is_pinned_to_a_commit_checked_and_recorded(server):
