@@ -88,19 +88,15 @@ class PaddleLearner:
 
     def step(self, rate: float) -> float:
         """Exchange, clip and update."""
-        most = self.optimization.clip
         with self._running(), paddle.no_grad():
             gradients = [_gradient(p) for p in self.trained.values()]
             if self.world > 1:
                 _add_up(gradients)
-            norm = float(paddle.stack([g.flatten().norm() for g in gradients]).norm())
-            if most is not None and norm + 1e-6 > most:
-                for gradient in gradients:
-                    gradient.scale_(most / (norm + 1e-6))
+            norm = _clip(gradients, self.optimization.clip)
             self.adamw.set_lr(rate)
             self.adamw.step()
             self.adamw.clear_grad(set_to_zero=False)
-            self.restored = {}
+        self.restored = {}
         return norm
 
     def evaluate(self, work: Work) -> Predicted:
@@ -239,6 +235,15 @@ def _add_up(gradients: Sequence[Tensor]) -> None:
     distributed.all_reduce(whole)
     for gradient, part in zip(gradients, pieces(whole, [g.size for g in gradients]), strict=True):
         paddle.assign(part.reshape(gradient.shape), output=gradient)
+
+
+def _clip(gradients: Sequence[Tensor], most: float | None) -> float:
+    """Scale all, in place, to the norm that they may have together; the one that they had."""
+    norm = float(paddle.stack([g.flatten().norm() for g in gradients]).norm())
+    if most is not None and norm + 1e-6 > most:
+        for gradient in gradients:
+            gradient.scale_(most / (norm + 1e-6))
+    return norm
 
 
 def _predicted(losses: Tensor, hits: Tensor) -> Predicted:

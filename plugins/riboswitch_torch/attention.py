@@ -53,8 +53,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, packing: Packing) -> Tensor:
     if _suits_varlen(q) and (kernel := varlen_kernel()):
         return kernel(q, k, v, packing.offsets, packing.longest)
     if len(packing.groups) == 1:
-        return _attend_group(q, k, v, packing.groups[0])
-    return torch.cat([_attend_group(q, k, v, group) for group in packing.groups])
+        return _attend_group(packing.groups[0], q, k, v)
+    # Cut once: the gradients of n slices would be n arrays of the whole size.
+    sizes = [group.number * group.length for group in packing.groups]
+    rows = zip(packing.groups, *(torch.split(x, sizes) for x in (q, k, v)), strict=True)
+    return torch.cat([_attend_group(*each) for each in rows])
 
 
 def _suits_varlen(q: Tensor) -> bool:
@@ -72,7 +75,8 @@ def probabilities(q: Tensor, k: Tensor, packing: Packing) -> list[Tensor]:
     """Return the attention of each sequence, (H, T, T)."""
     found: list[Tensor] = []
     for group in packing.groups:
-        scores = _heads_first(q, group) @ _heads_first(k, group).transpose(-1, -2)
+        rows = slice(group.start, group.start + group.number * group.length)
+        scores = _heads_first(q[rows], group) @ _heads_first(k[rows], group).transpose(-1, -2)
         found.extend((scores / math.sqrt(q.shape[-1])).softmax(-1))
     return found
 
@@ -109,13 +113,12 @@ def _torch_varlen() -> Varlen | None:
     return kernel
 
 
-def _heads_first(x: Tensor, group: Group) -> Tensor:
-    """Sequences of one length: (total, H, head) to (n, H, T, head)."""
-    rows = x[group.start : group.start + group.number * group.length]
-    return rows.view(group.number, group.length, *x.shape[1:]).transpose(1, 2)
+def _heads_first(rows: Tensor, group: Group) -> Tensor:
+    """Sequences of one length: (n * T, H, head) to (n, H, T, head)."""
+    return rows.view(group.number, group.length, *rows.shape[1:]).transpose(1, 2)
 
 
-def _attend_group(q: Tensor, k: Tensor, v: Tensor, group: Group) -> Tensor:
-    q, k, v = (_heads_first(x, group) for x in (q, k, v))
+def _attend_group(group: Group, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    q, k, v = (_heads_first(rows, group) for rows in (q, k, v))
     mixed = functional.scaled_dot_product_attention(q, k, v)
     return mixed.transpose(1, 2).flatten(0, 1)

@@ -39,7 +39,7 @@ class Attention(nn.Module):
         a = self.architecture
         q, k, v = self.qkv(x).view(-1, 3, a.num_heads, a.head_size).unbind(1)
         if rotary is not None:
-            q, k = rotate(q, *rotary), rotate(k, *rotary)
+            q, k = (rotate(x, *rotary).to(v.dtype) for x in (q, k))  # autocast has widened them
         if kept is not None:
             kept.append(probabilities(q, k, packing))
         mixed = attend(q, k, v, packing).reshape(len(x), a.hidden_size)

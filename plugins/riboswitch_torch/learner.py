@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -138,8 +138,7 @@ class TorchLearner:
         for name, parameter in self.trained.items():
             found: dict[str, Any] = {"step": torch.tensor(float(steps))}
             for kind, key in MOMENTS.items():
-                mine = {n.removeprefix(f"{kind}."): state[n] for n in state if n.startswith(kind)}
-                array = encoder.assembled(name, mine.__getitem__)
+                array = encoder.assembled(name, _reader(state, kind))
                 found[key] = torch.from_numpy(np.array(array, np.float32)).to(self.device)
             self.adamw.state[parameter] = found
 
@@ -204,5 +203,9 @@ def _adamw(trained: Mapping[str, nn.Parameter], o: Optimization) -> torch.optim.
     return torch.optim.AdamW(groups, lr=o.peak, betas=(o.beta1, o.beta2), eps=o.eps)
 
 
+def _reader(state: Mapping[str, Array], kind: str) -> Callable[[str], Array]:
+    return lambda name: state[f"{kind}.{name}"]
+
+
 def _predicted(losses: Tensor, hits: Tensor) -> Predicted:
-    return Predicted(losses.detach().double().cpu().numpy(), hits.cpu().numpy())
+    return Predicted(losses.detach().cpu().double().numpy(), hits.cpu().numpy())

@@ -39,6 +39,8 @@ def test_what_the_file_says_and_what_it_resembles(tmp_path):
         ("peak", "peek", r"Did you mean 'peak'\?"),
         ("0.01", "fast", "peak is 'fast', and must be a number"),
         ("40", "41", "do not divide"),
+        ("like:", "name: 5\nlike:", "name"),
+        ("rnaernie", "3", "recipe"),
         ("architecture: {", "architecture: [", "cannot be read as YAML"),
         ("num_layers: 2", "vocab_size: 5, mask_id: 1", "5 embeddings for an alphabet of 22"),
     ],
@@ -48,6 +50,12 @@ def test_mistakes_are_named(tmp_path, old, new, message):
     path.write_text(GOOD.replace(old, new))
     with pytest.raises(UsageError, match=rf"(?s)mine\.yaml: .*{message}"):
         model_entry(str(path))
+
+
+def test_a_number_that_yaml_takes_for_text(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD.replace("0.01", "1e-4"))
+    assert model_entry(str(path)).pretraining.optimization.peak == 1e-4
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -25,6 +25,7 @@ from riboswitch.training.checkpoint import newest
 from riboswitch.training.learner import TrainingBackend
 from riboswitch.training.log import read_log
 from riboswitch.training.pretrain import pretrain
+from riboswitch.training.running import running
 from riboswitch.training.stop import Stop
 
 
@@ -84,7 +85,8 @@ def test_a_signal_stops_it_after_the_step_with_a_checkpoint(request_for, trainer
 
     def signalled(done, steps, said):
         if done == 4:
-            stop._ask()
+            stop._ask(15)
+            stop._ask(15)
 
     with Stop() as stop:
         run = room._Run(request)
@@ -138,6 +140,112 @@ def test_a_checkpoint_of_another_run_is_refused(request_for, change, key):
     corpus.identity = corpus._identify()
     with pytest.raises(UsageError, match=rf"holds another run: its {key}.*\nGive another folder"):
         corpus._resume()
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [({"held_out": 0.2}, "held_out"), ({"types": None}, "types"), ({"files": ("b",)}, "files")],
+)
+@pytest.mark.backend("torch")
+def test_a_corpus_of_something_else_is_refused(request_for, change, key):
+    request = request_for("torch", steps=1)
+    pretrain(request)
+    shutil.rmtree(request.output / "checkpoints")
+    other = evolve(request, source=evolve(request.source, **change))
+    with pytest.raises(UsageError, match=f"packed from something else: its {key} is"):
+        pretrain(other)
+
+
+@pytest.mark.backend("torch")
+def test_a_model_that_is_there_is_not_passed_off(request_for):
+    request = request_for("torch", steps=1)
+    pretrain(request)
+    assert pretrain(request).held_out["step"] == 1  # what is done is said again
+    shutil.rmtree(request.output / "checkpoints")
+    with pytest.raises(UsageError, match="is there, and of another run"):
+        pretrain(request)
+
+
+@pytest.mark.backend("torch")
+def test_one_run_at_a_time_and_no_leftovers(request_for):
+    request = request_for("torch", steps=1)
+    left = request.output / "checkpoints" / f".step-000000001.{'0' * 32}.tmp"
+    left.mkdir(parents=True)
+    with running(request.output, 0):
+        left.mkdir(exist_ok=True)
+        with pytest.raises(UsageError, match="another run is at work"):
+            pretrain(request)
+    assert left.exists()
+    pretrain(request)
+    assert not left.exists()
+
+
+@pytest.mark.backend("torch")
+def test_another_framework_s_launcher_is_noticed(request_for, monkeypatch):
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    with pytest.raises(
+        BackendError, match="A launcher started 2 processes, and the backend 'torch'"
+    ):
+        pretrain(request_for("torch"))
+
+
+@pytest.mark.backend("torch")
+def test_another_alphabet_is_no_beginning(request_for, tmp_path):
+    first = pretrain(request_for("torch", steps=1))
+    other = request_for("torch", model="rinalmo-nano", weights=str(first.model))
+    other = evolve(other, output=tmp_path / "other", source=evolve(other.source, types=None))
+    with pytest.raises(UsageError, match="has another alphabet than rinalmo-nano"):
+        pretrain(other)
+
+
+@pytest.mark.backend("torch")
+def test_memory_that_runs_out(request_for, monkeypatch):
+    def none_left(*_: object, **__: object) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("torch.nn.functional.cross_entropy", none_left)
+    with pytest.raises(ResourceError, match=r"memory ran out: .* tokens at once"):
+        pretrain(request_for("torch"))
+
+
+@pytest.mark.parametrize("text", ["hello\n", "{}\n", "\0\0\n", '{"step": "1", "kind": 2}\n'])
+@pytest.mark.backend("torch")
+def test_a_log_of_something_else_is_left_alone(request_for, text):
+    request = request_for("torch")
+    request.output.mkdir()
+    (request.output / "log.jsonl").write_text(text)
+    with pytest.raises(StoreError, match="no log of a run"):
+        pretrain(request)
+    assert (request.output / "log.jsonl").read_text() == text
+
+
+def test_a_line_that_a_kill_has_cut_is_forgotten(request_for, trainer, tmp_path):
+    whole = request_for(trainer)
+    pretrain(whole)
+    shutil.copytree(whole.output, tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "model")
+    shutil.rmtree(tmp_path / "cut" / "checkpoints" / "step-000000008")
+    with (tmp_path / "cut" / "log.jsonl").open("a") as file:
+        file.write('{"kind": "tra')
+    cut = evolve(whole, output=tmp_path / "cut")
+    pretrain(cut)
+    assert losses(cut) == losses(whole)
+
+
+@pytest.mark.backend("torch")
+def test_bfloat16_is_near_and_not_the_same(request_for, tmp_path):
+    whole = request_for("torch", model="rinalmo-nano", steps=20)
+    whole = evolve(whole, source=evolve(whole.source, types=None))
+    half = evolve(whole, dtype="bfloat16", output=tmp_path / "half")
+    pretrain(whole), pretrain(half)
+    one, two = ([loss for *_, loss in losses(r)] for r in (whole, half))
+    assert one != two and one[-1] < one[0] - 0.2
+    np.testing.assert_allclose(one, two, rtol=0.02)
+
+
+def test_types_are_learned_without_prompts(request_for, trainer):
+    result = pretrain(request_for(trainer, model="ribotiny", pool="mean"))
+    assert result.last["cls"] > 0 and "accuracy_type" in result.held_out
 
 
 def test_a_damaged_checkpoint_is_named(request_for, trainer):

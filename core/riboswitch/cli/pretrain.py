@@ -115,9 +115,9 @@ def run(arguments: argparse.Namespace) -> int:
         "held_out": result.held_out,
         "run": result.identity,
     }
-    if not arguments.quiet:
+    if not arguments.quiet and result.rank == 0:
         print(f"riboswitch: {_line(summary)}", file=sys.stderr)
-    if arguments.json:
+    if arguments.json and result.rank == 0:
         print(json.dumps(summary))
     return 0 if result.model else 130
 

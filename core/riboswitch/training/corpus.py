@@ -1,6 +1,6 @@
 """A corpus: FASTA files read once, packed into a folder from which records are read at random.
 
-Neither packing nor reading holds the letters in memory: 17 bytes a record are held, no more.
+Neither packing nor reading holds the letters in memory, only a few numbers for each record.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import attrs
 import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
@@ -50,7 +51,9 @@ class Source:
         if not self.files:
             raise UsageError("a corpus needs a file.\nGive one: --corpus FASTA.")
         if not 0 <= self.held_out < 1:
-            raise UsageError(f"held_out is {self.held_out!r}, and must be from 0 to below 1.")
+            raise UsageError(
+                f"held_out is {self.held_out!r}, and must be from 0 to below 1.\nExample: 0.01."
+            )
         self.pattern()
 
     def pattern(self) -> re.Pattern[str] | None:
@@ -60,7 +63,9 @@ class Source:
         try:
             found = re.compile(self.types)
         except re.error as error:
-            raise UsageError(f"types is no regular expression: {error}") from error
+            raise UsageError(
+                f"types is no regular expression: {error}\nExample: 'type=(.+)'."
+            ) from error
         if found.groups < 1:
             raise UsageError(
                 f"types has no group that would name the type: {self.types!r}\n"
@@ -92,10 +97,9 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Letters of each record, int64 (n,)."""
-        return np.diff(self.offsets)
+    def lengths(self, records: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Letters of some records, int64 (m,)."""
+        return self.offsets[records + 1] - self.offsets[records]
 
     def text(self, record: int, start: int = 0, stop: int | None = None) -> str:
         """Letters of one record, or a piece of them."""
@@ -116,13 +120,45 @@ def open_corpus(folder: Path) -> Corpus | None:
         about = json.loads((folder / "corpus.json").read_text("utf-8"))
         offsets, types, held_out = (np.load(folder / name) for name in _FILES[1:4])
         letters = np.memmap(folder / "letters.bin", np.uint8, "r")
-    except (OSError, ValueError, EOFError) as error:
+        counts = {len(offsets) - 1, len(types), len(held_out), about["records"]}
+        whole = len(counts) == 1 and len(letters) == offsets[-1]
+    except (OSError, ValueError, EOFError, LookupError, TypeError) as error:
         raise StoreError(
             f"{folder} is damaged: {error}\nRemove it, and it will be packed again."
         ) from error
-    if len(letters) != offsets[-1] or len(types) != len(held_out) != about["records"]:
+    if not whole:
         raise StoreError(f"{folder} is cut short.\nRemove it, and it will be packed again.")
     return Corpus(letters, offsets, types, held_out, tuple(about["names"]), about)
+
+
+def check_same(corpus: Corpus, source: Source, alphabet: Alphabet, folder: Path) -> None:
+    """Raise `UsageError` when a corpus was packed from something else."""
+    said = json.loads(json.dumps(_origin(source, alphabet)))
+    packed = corpus.about.get("source", {})
+    for key in said:
+        if said[key] != packed.get(key):
+            raise UsageError(
+                f"{folder} was packed from something else: its {key} is {packed.get(key)!r:.200}, "
+                f"and here it is {said[key]!r:.200}.\nGive another folder: -o."
+            )
+
+
+def _origin(source: Source, alphabet: Alphabet) -> dict[str, Any]:
+    """What a corpus depends on; files by name and size, since a copy has another time."""
+    text = json.dumps(attrs.asdict(alphabet), sort_keys=True)
+    return {
+        "files": [[Path(f).name, _size(f)] for f in source.files],
+        "exclude": [[Path(f).name, _size(f)] for f in source.exclude],
+        "types": source.types,
+        "held_out": source.held_out,
+        "alphabet": hashlib.sha256(text.encode()).hexdigest()[:16],
+    }
+
+
+def _size(file: str) -> int | None:
+    with suppress(OSError):
+        return Path(file).stat().st_size
+    return None
 
 
 def pack(source: Source, alphabet: Alphabet, folder: Path) -> Corpus:
@@ -135,12 +171,14 @@ def pack(source: Source, alphabet: Alphabet, folder: Path) -> Corpus:
         UsageError: A type is not one of the alphabet's, or no header has one.
         ResourceError: The disk is full.
     """
+    if folder.exists():
+        raise UsageError(f"{folder} is there, and no packed corpus.\nGive another folder: -o.")
     with replacing(folder, overwrite=False, ours=_FILES) as temporary:
         temporary.mkdir()
         _Packer(source, alphabet, temporary).run()
     corpus = open_corpus(folder)
     if corpus is None:
-        raise StoreError(f"{folder} is gone while it was made.")
+        raise StoreError(f"{folder} is gone while it was made.\nGive the same command again.")
     return corpus
 
 
@@ -214,7 +252,8 @@ class _Packer:
             reasons = "; ".join(f"{n} because {why}" for why, n in self.left_out.most_common(3))
             raise SequenceError(
                 f"the corpus has no sequence to train on: {len(self.lengths)} are held out, and "
-                f"{sum(self.left_out.values())} left out{f' ({reasons})' if reasons else ''}."
+                f"{sum(self.left_out.values())} left out{f' ({reasons})' if reasons else ''}.\n"
+                "Give more files, or --held-out 0."
             )
         if self.pattern and not self.names:
             raise UsageError(
@@ -232,12 +271,13 @@ class _Packer:
             "types": {name: types[i] for name, i in self.names.items()},
             "left_out": dict(self.left_out),
             "sha256": self.hash.hexdigest(),
-            "files": dict(_hashes((*self.source.files, *self.source.exclude))),
+            "source": _origin(self.source, self.alphabet),
+            "files": [*_hashes((*self.source.files, *self.source.exclude))],
         }
 
 
 def _hashes(files: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """SHA-256 of each file, by its name without folders."""
+    """Name and SHA-256 of each file, as it is on the disk."""
     for file in files:
         digest = hashlib.sha256()
         with suppress(OSError), Path(file).open("rb") as opened:

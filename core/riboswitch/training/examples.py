@@ -54,7 +54,8 @@ class Examples:
         recipe: What is masked.
         seed: With the epoch and the record's number, all that an example depends on.
         longest: Letters of a sequence at most; of a longer one each epoch takes another piece.
-        shown: Share of the sequences with a type whose prompt the model sees.
+        shown: Share of the sequences with a type whose prompt the model sees; an alphabet
+            without `ind` has no prompts.
         pool: Where the type is predicted: at `cls`, or from the `mean` of the residues.
     """
 
@@ -66,11 +67,15 @@ class Examples:
     shown: float
     pool: str
 
+    @property
+    def _may_prompt(self) -> bool:
+        return self.shown > 0 and self.alphabet.ind is not None
+
     def tokens(self, records: Ints) -> Ints:
         """Tokens that each record has at most, int64 (n,)."""
-        lengths = np.minimum(self.corpus.lengths[records], self.longest)
+        lengths = np.minimum(self.corpus.lengths(records), self.longest)
         words = np.maximum(0, (lengths - self.alphabet.k) // self.alphabet.stride + 1)
-        prompts = 2 * (self.corpus.types[records] >= 0) * (self.shown > 0)
+        prompts = 2 * (self.corpus.types[records] >= 0) * self._may_prompt
         total: Ints = words + 2 + prompts
         return total
 
@@ -79,7 +84,8 @@ class Examples:
         records = records[np.argsort(self.tokens(records), kind="stable")]
         keys = record_keys(self.seed, epoch, records.astype(np.uint64))
         types = self._type_ids(records)
-        prompts = np.where(self._draw(keys, Purpose.PROMPT) < self.shown, types, -1)
+        shown = (self._draw(keys, Purpose.PROMPT) < self.shown) & self._may_prompt
+        prompts = np.where(shown, types, -1)
         batch = self._encode(records, keys, prompts)
         order = np.argsort(batch.lengths, kind="stable")  # prompts may have changed it
         batch, records = batch.take(order), records[order]
@@ -115,7 +121,7 @@ class Examples:
             tail=np.where(prompted, 3, np.minimum(1, last - first)),
             labels=wanted,
             weights=np.ones(len(wanted), np.float32),
-            seed=int(draw(keys_for(keys[:1], Purpose.DROPOUT), np.zeros(1, np.int64))[0] >> 33),
+            seed=int(draw(keys_for(keys[:1], Purpose.DROPOUT), np.zeros(1, np.int64))[0]) >> 33,
         )
         return Example(work, why)
 
@@ -151,7 +157,7 @@ class Examples:
     def _starts(self, records: Ints, keys: NDArray[np.uint64]) -> Ints:
         """Where the piece of each record begins: at a whole codon, for codons."""
         stride = self.alphabet.stride
-        spare = np.maximum(0, self.corpus.lengths[records] - self.longest) // stride
+        spare = np.maximum(0, self.corpus.lengths(records) - self.longest) // stride
         numbers = draw(keys_for(keys, Purpose.CROP), np.zeros(len(keys), np.int64))
         return below(numbers, spare + 1) * stride
 

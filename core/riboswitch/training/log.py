@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from riboswitch.errors import UsageError
+from riboswitch.errors import StoreError, UsageError
 from riboswitch.files import storage_errors, write
 
 
@@ -25,9 +26,9 @@ class Log:
     def __init__(self, folder: Path, steps: int, *, board: bool) -> None:
         self.path = folder / "log.jsonl"
         self._forget_after(steps)
+        self._board = _Board(folder / "tensorboard", steps) if board else None
         with storage_errors(self.path):
             self._file = self.path.open("a", encoding="utf-8")
-        self._board = _board(folder / "tensorboard", steps) if board else None
 
     def __enter__(self) -> Log:
         return self
@@ -38,7 +39,7 @@ class Log:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with suppress(OSError):
+        with suppress(OSError):  # all that was written is flushed already
             self._file.close()
         if self._board is not None:
             self._board.close()
@@ -49,20 +50,75 @@ class Log:
             self._file.write(json.dumps({"kind": kind, "step": step, **numbers}) + "\n")
             self._file.flush()
         if self._board is not None:
-            for name, number in numbers.items():
-                if isinstance(number, int | float):
-                    self._board.add_scalar(f"{kind}/{name}", number, step)
+            self._board.write(kind, step, numbers)
 
     def _forget_after(self, steps: int) -> None:
         if not self.path.is_file():
             return
-        kept = [line for line in _lines(self.path) if json.loads(line)["step"] <= steps]
-        write(self.path, "".join(f"{line}\n" for line in kept).encode(), self.path.parent)
+        kept = [line for line in read_log(self.path) if line["step"] <= steps]
+        text = "".join(f"{json.dumps(line)}\n" for line in kept)
+        write(self.path, text.encode(), self.path.parent)
+
+
+class _Board:
+    """TensorBoard's events, written at once.
+
+    tensorboardX's own writer is a thread, which a full disk ends, and which is then waited for.
+    """
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        try:
+            from tensorboardX.event_file_writer import EventsWriter
+            from tensorboardX.proto import event_pb2, summary_pb2
+        except ImportError as error:
+            raise UsageError(
+                "Logs for TensorBoard need tensorboardX, which is not installed.\n"
+                'pip install "riboswitch[pretrain]", or leave them out: --no-tensorboard.'
+            ) from error
+        self.path, self._event, self._summary = folder, event_pb2, summary_pb2
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._writer = EventsWriter(str(folder / "events"))
+            begun = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._add(steps + 1, session_log=begun)  # forget what was said of later steps
+
+    def write(self, kind: str, step: int, numbers: Mapping[str, Any]) -> None:
+        """Add one value for each number."""
+        values = [
+            self._summary.Summary.Value(tag=f"{kind}/{name}", simple_value=number)
+            for name, number in numbers.items()
+        ]
+        with storage_errors(self.path):
+            self._add(step, summary=self._summary.Summary(value=values))
+
+    def close(self) -> None:
+        """Close the file; everything is in it."""
+        with suppress(OSError):
+            self._writer.close()
+
+    def _add(self, step: int, **content: Any) -> None:
+        event = self._event.Event(wall_time=time.time(), step=step, **content)
+        self._writer.write_event(event)
+        self._writer.flush()
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """All lines of a run's `log.jsonl`; one that a kill has cut short is left out."""
-    return [json.loads(line) for line in _lines(path)]
+    """All lines of a run's `log.jsonl`; one that a kill has cut short is left out.
+
+    Raises:
+        StoreError: It is no such log.
+    """
+    try:
+        text = path.read_text("utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        lines: list[dict[str, Any]] = [json.loads(line) for line in whole.splitlines()]
+        if not all(isinstance(line["step"], int) and line["kind"] for line in lines):
+            raise ValueError("a line has no step")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise StoreError(
+            f"{path} is no log of a run, or damaged: {error}\nRename it, and it is begun anew."
+        ) from error
+    return lines
 
 
 def last_line(folder: Path, kind: str) -> dict[str, Any]:
@@ -70,20 +126,3 @@ def last_line(folder: Path, kind: str) -> dict[str, Any]:
     path = folder / "log.jsonl"
     lines = read_log(path) if path.is_file() else []
     return ([{}] + [line for line in lines if line["kind"] == kind])[-1]
-
-
-def _lines(path: Path) -> list[str]:
-    text = path.read_text("utf-8")
-    lines = text.splitlines()
-    return lines if text.endswith("\n") else lines[:-1]
-
-
-def _board(folder: Path, steps: int) -> Any:
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise UsageError(
-            "Logs for TensorBoard need tensorboardX, which is not installed.\n"
-            'pip install "riboswitch[pretrain]", or leave them out: --no-tensorboard.'
-        ) from error
-    return SummaryWriter(str(folder), purge_step=steps + 1 if steps else None)

@@ -39,7 +39,8 @@ def model_entry(name_or_path: str) -> ModelEntry:
     try:
         return _entry(named(loaded_yaml(path), "the file", _KEYS), path.stem)
     except (UsageError, ValueError, TypeError) as error:
-        raise UsageError(f"model {path}: {error}") from error
+        said = error.args[0] if error.args else error  # attrs gives tuples
+        raise UsageError(f"model {path}: {said}") from error
 
 
 def _entry(said: dict[str, Any], stem: str) -> ModelEntry:
@@ -51,6 +52,7 @@ def _entry(said: dict[str, Any], stem: str) -> ModelEntry:
     if problem := misfit(architecture, base.alphabet):
         raise UsageError(problem)
     changes = named(said.get("optimization", {}), "optimization", _fields(Optimization))
+    changes = {key: _number(value) for key, value in changes.items()}
     plan = Pretraining(
         recipe=said.get("recipe", base.pretraining.recipe),
         optimization=evolve(base.pretraining.optimization, **changes),
@@ -64,6 +66,14 @@ def _entry(said: dict[str, Any], stem: str) -> ModelEntry:
         released=None,
         pretraining=plan,
     )
+
+
+def _number(value: Any) -> Any:
+    """A number that YAML takes for a text, such as 1e-4."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _fields(kind: type[Any]) -> tuple[str, ...]:

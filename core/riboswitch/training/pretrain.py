@@ -18,19 +18,19 @@ import numpy as np
 from attrs import evolve
 from numpy.typing import NDArray
 
-from riboswitch.errors import BackendError, TrainingError, UsageError
+from riboswitch.errors import BackendError, ResourceError, TrainingError, UsageError, warn
 from riboswitch.interfaces import Weights
 from riboswitch.loading import place
 from riboswitch.masking import Recipe
 from riboswitch.opening import open_model, seal
-from riboswitch.registry import registry
 from riboswitch.training.batches import Batches
 from riboswitch.training.checkpoint import Saved, newest, save_checkpoint, save_model
-from riboswitch.training.corpus import Corpus, open_corpus, pack
+from riboswitch.training.corpus import Corpus, check_same, open_corpus, pack
 from riboswitch.training.examples import Example, Examples
 from riboswitch.training.learner import Learner, TrainingBackend
 from riboswitch.training.log import Log, last_line
 from riboswitch.training.request import Progress, Request, Result
+from riboswitch.training.running import launched, running
 from riboswitch.training.stop import Stop
 from riboswitch.training.tally import Tally
 from riboswitch.weights import random_weights
@@ -54,9 +54,16 @@ def pretrain(request: Request, progress: Progress | None = None) -> Result:
         StoreError: The folder is damaged.
     """
     began = time.perf_counter()
-    run = _Run(request)
-    with Stop() as stop:
-        result = run.train(stop, progress or _silent)
+    try:
+        with running(request.output, _place(request)[0].process()[0]):
+            run = _Run(request)
+            with Stop() as stop:
+                result = run.train(stop, progress or _silent)
+    except MemoryError as error:
+        raise ResourceError(
+            f"memory ran out: {error}\nGive fewer --tokens and another folder; or take a machine "
+            "with more memory, where the same command goes on from the last checkpoint."
+        ) from error
     return evolve(result, seconds=time.perf_counter() - began)
 
 
@@ -68,6 +75,11 @@ class _Run:
         self.entry = request.entry
         self.backend, self.device = _place(request)
         self.rank, self.world = self.backend.process()
+        if self.rank == 0 and request.accumulate % self.world:
+            warn(
+                f"{self.world} processes share {request.accumulate} micro-batches of a step: some "
+                f"have nothing to do.\nGive a multiple: --accumulate {self.world}."
+            )
         self.longest = _longest(request)
         self.corpus = self._corpus()
         self.identity = self._identify()
@@ -84,20 +96,22 @@ class _Run:
         self.batches = self._batches(~self.corpus.held_out)
         self.looks = self._batches(self.corpus.held_out).in_order()
         self.steps = request.steps or self._steps_of(request.epochs)
+        self._check_model()
         self.learner = self._learner()
 
     def train(self, stop: Stop, progress: Progress) -> Result:
         """Make all steps that are left."""
         request, done = self.request, self.saved.steps if self.saved else 0
-        said, held_out = (last_line(request.output, kind) for kind in ("train", "held_out"))
         stopped = False
         with self._log(done) as log, ThreadPoolExecutor(request.workers) as pool:
+            said, held_out = (last_line(request.output, kind) for kind in ("train", "held_out"))
             for number, shards in self._prefetched(pool, done):
                 said, stopped = self._step(number, shards, stop)
                 done = number
                 if log and (done % request.log_every == 0 or done == self.steps):
                     log.write("train", done, said)
-                progress(done, self.steps, said)
+                if self.rank == 0:
+                    progress(done, self.steps, said)
                 if self.looks and (done % request.held_out_every == 0 or done == self.steps):
                     held_out = self._look()
                     if log:
@@ -107,7 +121,7 @@ class _Run:
                 if stopped:
                     break
         model = self._finish() if done == self.steps else None
-        return Result(model, done, said, held_out, self.identity, 0.0)
+        return Result(model, done, said, held_out, self.rank, self.identity, 0.0)
 
     def _step(self, number: int, shards: list[Example], stop: Stop) -> tuple[dict[str, Any], bool]:
         """One step: the losses of all shards of all processes, weighted alike."""
@@ -182,10 +196,12 @@ class _Run:
     def _corpus(self) -> Corpus:
         """Pack the corpus, or wait until the first process has."""
         folder = self.request.output / "corpus"
+        source, alphabet = self.request.source, self.entry.alphabet
         while (corpus := open_corpus(folder)) is None:
             if self.rank == 0:
-                return pack(self.request.source, self.entry.alphabet, folder)
+                return pack(source, alphabet, folder)
             time.sleep(_POLL)
+        check_same(corpus, source, alphabet, folder)
         return corpus
 
     def _identify(self) -> dict[str, Any]:
@@ -254,8 +270,12 @@ class _Run:
         if not self.saved and self.request.weights == "random":
             return random_weights(self.entry.architecture, self.request.seed)
         path = self.saved.model if self.saved else Path(self.request.weights)
-        known = self.entry.name if self.entry.name in registry().models else None
-        opened = open_model(path, known)
+        opened = open_model(path)
+        if opened.entry.alphabet != self.entry.alphabet:
+            raise UsageError(
+                f"{path} has another alphabet than {self.entry.name}.\n"
+                f"Name its own model, or one that resembles it: {opened.entry.name}."
+            )
         have, wanted = (attrs.asdict(e.architecture) for e in (opened.entry, self.entry))
         if differ := [name for name in wanted if have[name] != wanted[name]]:
             name = differ[0]
@@ -274,19 +294,28 @@ class _Run:
             yield log
 
     def _save(self, done: int) -> None:
-        if self.rank:
-            return
-        folder = self.request.output / "checkpoints"
-        if (folder / f"step-{done:09d}").exists():
-            return
-        weights = self.learner.backbone.canonical()
-        save_checkpoint(folder, done, self.identity, self.entry, weights, self.learner.state())
+        """Let the first process write a checkpoint, and the others wait for it."""
+        if self.rank == 0:
+            folder, weights = self.request.output / "checkpoints", self.learner.backbone.canonical()
+            save_checkpoint(folder, done, self.identity, self.entry, weights, self.learner.state())
+        self._meet()
+
+    def _check_model(self) -> None:
+        """Refuse a model that is there already, unless it is what this run came to."""
+        path = self.request.output / "model"
+        if path.exists() and not (self.saved and self.saved.steps == self.steps):
+            raise UsageError(f"{path} is there, and of another run.\nGive another folder: -o.")
 
     def _finish(self) -> Path:
         path = self.request.output / "model"
         if self.rank == 0 and not path.exists():
             save_model(self.entry, self.learner.backbone.canonical(), path)
+        self._meet()
         return path
+
+    def _meet(self) -> None:
+        """Wait for all processes."""
+        self.learner.total(np.zeros(1))
 
 
 def _place(request: Request) -> tuple[TrainingBackend, str]:
@@ -294,6 +323,12 @@ def _place(request: Request) -> tuple[TrainingBackend, str]:
     backend, device, _ = place(
         request.entry, request.backend, request.device, request.dtype, trains=True
     )
+    if isinstance(backend, TrainingBackend) and launched() > backend.process()[1]:
+        raise BackendError(
+            f"A launcher started {launched()} processes, and the backend {backend.name!r} does not "
+            "know of them.\nGive the backend of that launcher: torch with torchrun, paddle with "
+            "paddle.distributed.launch."
+        )
     if not isinstance(backend, TrainingBackend):
         raise BackendError(
             f"The backend {backend.name!r} says that it trains and has no learner.\n"

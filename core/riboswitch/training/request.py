@@ -17,8 +17,21 @@ from riboswitch.training.settings import Optimization
 
 def _at_least(lowest: float) -> Any:
     def check(_: object, attribute: Any, value: Any) -> None:
-        if isinstance(value, bool) or value < lowest:
+        if isinstance(value, bool) or not lowest <= value < 2**64:
             raise UsageError(f"{attribute.name} is {value!r}, and must be at least {lowest}.")
+
+    return check
+
+
+def _positive(_: object, attribute: Any, value: Any) -> None:
+    if not 0 < value < 1e9:
+        raise UsageError(f"{attribute.name} is {value!r}, and must be a number above 0.")
+
+
+def _one_of(*names: str) -> Any:
+    def check(_: object, attribute: Any, value: Any) -> None:
+        if value not in names:
+            raise UsageError(f"no {attribute.name} {value!r}.\nThere are: {', '.join(names)}.")
 
     return check
 
@@ -64,17 +77,17 @@ class Request:
     recipe: Recipe
     optimization: Optimization
     steps: int | None = field(default=None, validator=validators.optional(_at_least(1)))
-    epochs: float = field(default=1.0, validator=_at_least(0))
+    epochs: float = field(default=1.0, validator=_positive)
     tokens: int = field(default=16384, validator=_at_least(1))
     accumulate: int = field(default=1, validator=_at_least(1))
     longest: int | None = field(default=None, validator=validators.optional(_at_least(1)))
     alpha: float = field(default=1.0, validator=_at_least(0))
     shown: float = field(default=1.0, validator=_share)
-    pool: str = field(default="cls", validator=validators.in_(("cls", "mean")))
+    pool: str = field(default="cls", validator=_one_of("cls", "mean"))
     weights: str = "random"
     backend: str = "auto"
     device: str = "auto"
-    dtype: str = field(default="float32", validator=validators.in_(("float32", "bfloat16")))
+    dtype: str = field(default="float32", validator=_one_of("float32", "bfloat16"))
     seed: int = field(default=0, validator=_at_least(0))
     workers: int = field(default=1, validator=_at_least(1))
     log_every: int = field(default=10, validator=_at_least(1))
@@ -99,6 +112,7 @@ class Result:
         steps: Steps done.
         last: The last line of the log.
         held_out: The last look at the held-out sequences; empty where there are none.
+        rank: The number of this process; only the first one has written anything.
         identity: What the run was.
         seconds: Of this call.
     """
@@ -107,5 +121,6 @@ class Result:
     steps: int
     last: Mapping[str, Any]
     held_out: Mapping[str, Any]
+    rank: int
     identity: Mapping[str, Any]
     seconds: float

@@ -8,7 +8,10 @@ from typing import Any
 
 
 class Stop:
-    """Takes SIGTERM and ^C as the wish to stop after the step; the second ^C stops at once."""
+    """Takes SIGTERM and ^C as the wish to stop after the step; a second ^C stops at once.
+
+    Launchers and schedulers repeat SIGTERM within a second.
+    """
 
     def __init__(self) -> None:
         self.asked = False
@@ -24,7 +27,7 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _ask(self, *_: object) -> None:
-        if self.asked:
+    def _ask(self, number: int, _: object = None) -> None:
+        if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = True
