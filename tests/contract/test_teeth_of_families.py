@@ -127,7 +127,6 @@ MUTANTS: dict[str, tuple[Callable[[], ModelEntry], str]] = {
     ),
     "a mask that is padding": (changed(PLAIN, mask="<pad>"), "special_tokens_are_told_apart"),
     "an unknown token that ends": (changed(PLAIN, unk="</s>"), "special_tokens_are_told_apart"),
-    "types without an announcement": (changed(KMERS, ind=None), "prompts"),
     "no U": (
         changed(PLAIN, tokens=without(PLAIN, "U")),
         "alphabet_and_architecture_fit",
