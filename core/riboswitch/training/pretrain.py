@@ -36,7 +36,7 @@ from riboswitch.training.tally import Tally
 from riboswitch.weights import random_weights
 
 HELD_OUT_EPOCH = 2**63
-"""The epoch whose masks held-out sequences have: never one of training."""
+"""The epoch whose masks held-out sequences have, and which is never one of training."""
 _POLL = 0.2  # seconds
 
 
