@@ -52,7 +52,7 @@ def test_store_holds_what_the_api_computes_in_order_with_duplicates(cli) -> None
 @pytest.mark.parametrize("pool", ["mean", "max", "cls"])
 def test_pooled_files(cli, suffix: str, pool: str) -> None:
     if suffix == ".parquet":
-        pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow", reason="the extra `parquet`")
     cli.write("in.fa", FASTA)
     done = cli.embed("in.fa", "-o", f"out{suffix}", "--pool", pool)
     assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ BATCH = NUCLEOTIDES.encode(random_texts([40] * 5))
 
 
 def written(tmp_path, text: str) -> str:
-    pytest.importorskip("yaml")
+    pytest.importorskip("yaml", reason="the extra `pretrain`")
     path = tmp_path / "mine.yaml"
     path.write_text(text, "utf-8")
     return str(path)

@@ -27,7 +27,7 @@ def corpus(name: str) -> TokenBatch:
 @cache
 def mask(name: str, strategy: str) -> Masked:
     if strategy == "motif":
-        pytest.importorskip("ahocorasick")
+        pytest.importorskip("ahocorasick", reason="the extra `pretrain`")
     return only(strategy).apply(corpus(name), ALPHABETS[name], seed=5)
 
 
@@ -102,7 +102,7 @@ def test_spans_do_not_go_over_unknown_letters():
 @pytest.mark.parametrize("length", range(1, 13))
 def test_short_sequences_are_masked_in_expectation(strategy, length):
     if strategy == "motif":
-        pytest.importorskip("ahocorasick")
+        pytest.importorskip("ahocorasick", reason="the extra `pretrain`")
     count = 120_000 // length
     batch = NUCLEOTIDES.encode(random_texts([length] * count))
     masked = only(strategy).apply(batch, NUCLEOTIDES, seed=8)
@@ -130,7 +130,7 @@ def test_short_sequences_of_longer_words(alphabet, strategy):
 @pytest.mark.parametrize("name", ["nucleotides", "3-mers", "codons"])
 def test_high_rates_mask_as_much_as_there_is_room_for(name, strategy):
     if strategy == "motif":
-        pytest.importorskip("ahocorasick")
+        pytest.importorskip("ahocorasick", reason="the extra `pretrain`")
     alphabet = ALPHABETS[name]
     batch = alphabet.encode(random_texts(range(0, 300, 3)) * 10)
     shares = [

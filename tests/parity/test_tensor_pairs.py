@@ -187,7 +187,7 @@ print("well")
 
 @pytest.mark.parametrize("name", CONVERT)
 def test_bfloat16_of_ml_dtypes_is_shared(name):
-    ml_dtypes = pytest.importorskip("ml_dtypes")
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="NumPy has no bfloat16 of its own")
     if missing(registry().backends[name]):
         pytest.skip(f"{name} is not installed")
     whole = np.arange(24).reshape(4, 6).astype(ml_dtypes.bfloat16)

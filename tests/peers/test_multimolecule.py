@@ -18,7 +18,7 @@ import riboswitch
 from riboswitch import CheckpointError, TokenBatch
 from riboswitch.conversion.convert import convert
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="what the peer is written in")
 pytestmark = [
     pytest.mark.peer("multimolecule"),
     pytest.mark.filterwarnings("ignore:output_attentions must be True:UserWarning"),

@@ -13,7 +13,7 @@ import pytest
 import riboswitch
 from riboswitch.conversion.convert import convert
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="what the peer is written in")
 pytestmark = [
     pytest.mark.peer("fm"),
     pytest.mark.filterwarnings("ignore:Regression weights not found:UserWarning"),

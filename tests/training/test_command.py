@@ -87,7 +87,7 @@ def test_kill_minus_nine(command, trainer, tmp_path, kills):
 def test_two_processes_train_as_one(command, trainer, tmp_path, accumulate):
     """Of one micro-batch, or of three, one of them has nothing to do now and then."""
     if trainer == "torch":
-        pytest.importorskip("lightning_fabric")
+        pytest.importorskip("lightning_fabric", reason="the extra `distributed`")
     more = ("--accumulate", str(accumulate), "--json")
     assert main(command(trainer, tmp_path / "one", *more)) == 0
     words = [*launcher(trainer, tmp_path), *command(trainer, tmp_path / "two", *more)]
@@ -103,7 +103,7 @@ def test_two_processes_train_as_one(command, trainer, tmp_path, accumulate):
 
 @pytest.mark.backend("torch")
 def test_one_process_goes_on_where_two_were_stopped(command, tmp_path):
-    pytest.importorskip("lightning_fabric")
+    pytest.importorskip("lightning_fabric", reason="the extra `distributed`")
     assert main(command("torch", tmp_path / "one")) == 0
     words = [*launcher("torch", tmp_path), *command("torch", tmp_path / "two")]
     process = subprocess.Popen(

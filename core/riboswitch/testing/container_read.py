@@ -28,7 +28,7 @@ class Files(Opening):
 
     def file(self, folder: Path) -> Path:
         """A sound file of this container."""
-        raise NotImplementedError
+        raise NotImplementedError  # the author of the contract's subclass says it
 
     def sound(self, folder: Path) -> bytes:
         """Its content."""

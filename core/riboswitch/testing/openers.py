@@ -120,7 +120,7 @@ class Opening(Contract):
     @property
     def opener(self) -> Opener:
         """The function that is tested."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind of file says it
 
     def sound(self, folder: Path) -> bytes:
         """A sound file's content, as far as one can be made."""
