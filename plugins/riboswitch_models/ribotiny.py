@@ -36,6 +36,7 @@ MODELS = (
             feed_forward_size=512,
             positions="rotary",
             activation="relu",
+            tied=False,
             mask_id=ALPHABET.mask_id,
         ),
         alphabet=ALPHABET,
@@ -43,6 +44,7 @@ MODELS = (
         source="riboswitch",
         pretraining=Pretraining(
             recipe="rnaernie",
+            initial="neighbours",
             optimization=Optimization(
                 schedule="cosine", peak=1e-3, floor=1e-5, warmup=0.02, beta2=0.98
             ),

@@ -13,6 +13,7 @@ like: rinalmo-nano
 architecture: {num_layers: 2, hidden_size: 40}
 recipe: rnaernie
 optimization: {peak: 0.01}
+initial: scaled
 """
 
 
@@ -26,6 +27,7 @@ def test_what_the_file_says_and_what_it_resembles(tmp_path):
     assert entry.pretraining.recipe == "rnaernie"
     assert entry.pretraining.optimization.peak == 0.01
     assert entry.pretraining.optimization.warmup == base.pretraining.optimization.warmup
+    assert (entry.pretraining.initial, base.pretraining.initial) == ("scaled", "normal")
     assert model_entry("rinalmo-nano") == base
 
 
@@ -41,6 +43,7 @@ def test_what_the_file_says_and_what_it_resembles(tmp_path):
         ("40", "41", "do not divide"),
         ("like:", "name: 5\nlike:", "name"),
         ("rnaernie", "3", "recipe"),
+        ("scaled", "sclaed", "no initial weights 'sclaed'.*There are: normal, scaled, neighbours"),
         ("architecture: {", "architecture: [", "cannot be read as YAML"),
         ("num_layers: 2", "vocab_size: 5, mask_id: 1", "5 embeddings for an alphabet of 22"),
     ],

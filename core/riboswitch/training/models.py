@@ -16,7 +16,7 @@ from riboswitch.opening import misfit
 from riboswitch.registry import registry
 from riboswitch.training.settings import Optimization, Pretraining
 
-_KEYS = ("name", "like", "architecture", "recipe", "optimization")
+_KEYS = ("name", "like", "architecture", "recipe", "optimization", "initial")
 
 
 def model_entry(name_or_path: str) -> ModelEntry:
@@ -25,7 +25,8 @@ def model_entry(name_or_path: str) -> ModelEntry:
     Args:
         name_or_path: A registered model, or a YAML file with `like`, the registered model whose
             alphabet it has and that says what the file does not; `name`; `architecture`, keys of
-            `Architecture`; `recipe`; and `optimization`, keys of `Optimization`.
+            `Architecture`; `recipe`; `optimization`, keys of `Optimization`; and `initial`, how
+            wide random weights are drawn.
 
     Raises:
         UsageError: There is no such model or file, or the file says something that it cannot;
@@ -56,6 +57,7 @@ def _entry(said: dict[str, Any], stem: str) -> ModelEntry:
     plan = Pretraining(
         recipe=said.get("recipe", base.pretraining.recipe),
         optimization=evolve(base.pretraining.optimization, **changes),
+        initial=said.get("initial", base.pretraining.initial),
     )
     return evolve(
         base,

@@ -27,13 +27,13 @@ from riboswitch.training.batches import Batches
 from riboswitch.training.checkpoint import Saved, newest, save_checkpoint, save_model
 from riboswitch.training.corpus import Corpus, check_same, open_corpus, pack
 from riboswitch.training.examples import Example, Examples
+from riboswitch.training.initial import initial_weights
 from riboswitch.training.learner import Learner, TrainingBackend
 from riboswitch.training.log import Log, last_line
 from riboswitch.training.request import Progress, Request, Result
 from riboswitch.training.running import launched, running
 from riboswitch.training.stop import Stop
 from riboswitch.training.tally import Tally
-from riboswitch.weights import random_weights
 
 HELD_OUT_EPOCH = 2**63
 """The epoch whose masks held-out sequences have, and which is never one of training."""
@@ -211,6 +211,7 @@ class _Run:
             "model": self.entry.name,
             "architecture": seal(self.entry.architecture, self.entry.alphabet),
             "weights": request.weights,
+            "initial": self.entry.pretraining.initial,
             "corpus": self.corpus.about["sha256"],
             "held_out": request.source.held_out,
             "recipe": _recipe_hash(request.recipe),
@@ -268,7 +269,8 @@ class _Run:
     def _weights(self) -> Weights:
         """Where this call begins."""
         if not self.saved and self.request.weights == "random":
-            return random_weights(self.entry.architecture, self.request.seed)
+            initial = self.entry.pretraining.initial
+            return initial_weights(self.entry.architecture, self.request.seed, initial)
         path = self.saved.model if self.saved else Path(self.request.weights)
         opened = open_model(path)
         if opened.entry.alphabet != self.entry.alphabet:

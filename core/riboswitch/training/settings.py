@@ -10,6 +10,7 @@ from attrs import Attribute, field, frozen, validators
 from riboswitch.errors import UsageError
 
 SCHEDULES = ("constant", "linear", "cosine", "inverse-sqrt")
+INITIALS = ("normal", "scaled", "neighbours")
 
 
 def _number(lowest: float, highest: float = math.inf) -> Any:
@@ -29,6 +30,11 @@ def _optional(check: Any) -> Any:
 def _schedule(_: object, __: Attribute[str], value: str) -> None:
     if value not in SCHEDULES:
         raise UsageError(f"no schedule {value!r}.\nThere are: {', '.join(SCHEDULES)}.")
+
+
+def _initial(_: object, __: Attribute[str], value: str) -> None:
+    if value not in INITIALS:
+        raise UsageError(f"no initial weights {value!r}.\nThere are: {', '.join(INITIALS)}.")
 
 
 @frozen(kw_only=True)
@@ -88,7 +94,9 @@ class Pretraining:
     Attributes:
         recipe: What is masked, a name of `riboswitch.masking.recipe`.
         optimization: AdamW and its rate.
+        initial: How its first weights are drawn, a name of `initial_weights`.
     """
 
     recipe: str = field(default="bert", validator=validators.instance_of(str))
     optimization: Optimization = field(factory=Optimization)
+    initial: str = field(default="normal", validator=_initial)
