@@ -46,7 +46,7 @@ MODELS = (
             recipe="rnaernie",
             initial="neighbours",
             optimization=Optimization(
-                schedule="cosine", peak=1e-3, floor=1e-5, warmup=0.02, beta2=0.98
+                schedule="cosine", peak=2e-3, floor=1e-5, warmup=0.02, beta2=0.98, dropout=0.1
             ),
         ),
     ),

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
+import re
 import signal
+import struct
 import subprocess
 import sys
 import sysconfig
+import termios
 import time
 from pathlib import Path
 
@@ -159,3 +165,22 @@ def test_what_it_says(command, tmp_path, capsys):
     assert "\x1b" not in "".join(told)
     assert main(words) == 0  # a run that is at its end says so again
     assert "12 steps" in capsys.readouterr().err
+
+
+@pytest.mark.backend("torch")
+def test_a_bar_on_a_terminal(command, tmp_path):
+    words = [word for word in command("torch", tmp_path / "run") if word != "--quiet"]
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 100, 0, 0))
+    with subprocess.Popen([sys.executable, "-m", "riboswitch", *words], stderr=theirs) as run:
+        os.close(theirs)
+        told = b""
+        with contextlib.suppress(OSError):  # the terminal's end
+            while block := os.read(ours, 4096):
+                told += block
+    os.close(ours)
+    text = told.decode()
+    assert run.returncode == 0, text
+    bars = re.findall(r"(\d+)%\|.*?(\d+\.?\d*)/12\.?0? .*?steps/s, loss (\d+\.\d+)", text)
+    assert bars and bars[-1][0] == "100", text
+    assert "riboswitch: step" not in text and "riboswitch: 12 steps in" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -119,6 +120,22 @@ def test_the_hash_is_of_the_records(tmp_path, fasta):
     assert one.about["sha256"] == three.about["sha256"] != two.about["sha256"]
     assert json.dumps(one.about)
     assert one.about["files"] == three.about["files"] == two.about["files"][:1]
+
+
+def test_a_corpus_need_not_fit_in_memory(tmp_path):
+    path, letters = tmp_path / "large.fa", 16_000_000
+    with path.open("w") as file:
+        for i in range(letters // 4000):
+            file.write(f">s{i}\n{'ACGU' * 1000}\n")
+    tracemalloc.start()
+    try:
+        corpus = packed(tmp_path, str(path), held_out=0)
+        texts = {corpus.text(i) for i in range(0, len(corpus), 100)}
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(corpus.letters) == letters and texts == {"ACGU" * 1000}
+    assert peak < letters / 4
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])

@@ -284,6 +284,27 @@ def test_a_full_disk_keeps_what_was_there(request_for, trainer, monkeypatch):
     assert pretrain(request).steps == 8
 
 
+@pytest.mark.backend("torch")
+def test_a_full_disk_under_tensorboard(request_for, monkeypatch):
+    from tensorboardX.event_file_writer import EventsWriter
+
+    request, before, calls = request_for("torch", board=True), EventsWriter.flush, []
+
+    def full(writer):
+        calls.append(writer)
+        if len(calls) == 5:
+            raise OSError(28, "No space left on device")
+        return before(writer)
+
+    monkeypatch.setattr(EventsWriter, "flush", full)
+    with pytest.raises(ResourceError, match=r"No space left.*tensorboard|tensorboard.*No space"):
+        pretrain(request)
+    monkeypatch.undo()
+    assert pretrain(request).steps == 8
+    steps = [line["step"] for line in read_log(request.output / "log.jsonl")]
+    assert steps == sorted(steps) and {*steps} == {*range(1, 9)}
+
+
 def test_two_checkpoints_are_kept_and_each_can_be_loaded(request_for, trainer):
     request = request_for(trainer, save_every=2)
     pretrain(request)

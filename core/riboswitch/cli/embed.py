@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from riboswitch.cli.options import add_command, add_model_options, load_arguments
+from riboswitch.cli.options import add_command, add_model_options, by_default, load_arguments
 from riboswitch.cli.progress import Bar
 
-_EXAMPLES = """  riboswitch embed trna.fasta -o trna.emb --model rnafm
+_EXAMPLES = """  riboswitch embed trna.fasta -o trna.npz --pool mean
+  riboswitch embed trna.fasta -o trna.emb --model rnafm
   riboswitch embed reads.fastq.gz -o reads.npz --pool mean --weights rinalmo_micro_pretrained.pt
   zcat many.fa.gz | riboswitch embed - -o many.emb --model rnaernie --prompt tRNA --window 500
   riboswitch embed trna.fasta -o t.emb --model rinalmo-nano --weights random --dry-run"""
@@ -90,6 +91,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     check_output(request)
     say = _Quiet() if arguments.quiet else _Say()
+    if notice := by_default(arguments):
+        say(notice)
     absent = not_here(arguments, request.load["name"])
     if absent is not None:  # what is wrong is said before gigabytes come
         has_prompt = request.prompt is not None

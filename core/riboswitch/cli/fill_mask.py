@@ -7,10 +7,10 @@ import json
 import sys
 from typing import Any
 
-from riboswitch.cli.options import add_command, add_model_options, load_arguments
+from riboswitch.cli.options import add_command, add_model_options, by_default, load_arguments
 
 _EXAMPLES = """  riboswitch fill-mask 'GGGAAA<mask>CCC' --weights RNA-FM_pretrained.pth
-  riboswitch fill-mask 'GGG<mask>AAA' --model rinalmo-nano --weights random --top 2 --json"""
+  riboswitch fill-mask 'GGG<mask>AAA' --top 2 --json"""
 
 
 def add_parsers(commands: Any) -> None:
@@ -31,6 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     from riboswitch.loading import load
 
     options = load_arguments(arguments)
+    if notice := by_default(arguments):
+        print(f"riboswitch: {notice}", file=sys.stderr)
     obtain_first(arguments, options["name"])
     fills = load(**options).fill_mask(arguments.sequence, arguments.top)
     if arguments.weights == "random":

@@ -8,6 +8,8 @@ from typing import Any
 
 from riboswitch.errors import UsageError
 
+DEFAULT = "ribotiny"  # its weights come with the package
+
 
 def add_command(commands: Any, name: str, summary: str, examples: str) -> argparse.ArgumentParser:
     """Add a subcommand whose help ends with examples."""
@@ -25,7 +27,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Options that say which model to load, where and how."""
     group = parser.add_argument_group("model")
     group.add_argument(
-        "--model", metavar="M", help="see `riboswitch models`; default: what the weights hold"
+        "--model",
+        metavar="M",
+        help=f"see `riboswitch models`; default: what the weights hold, or {DEFAULT}",
     )
     group.add_argument(
         "--weights",
@@ -48,19 +52,20 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def by_default(arguments: argparse.Namespace) -> str | None:
+    """What to say when nobody named a model or weights."""
+    if arguments.model is not None or arguments.weights != "released":
+        return None
+    return (
+        f"no --model is given: {DEFAULT}, the small model that comes along; "
+        "`riboswitch models` lists the others"
+    )
+
+
 def load_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     """Turn the options into arguments of `riboswitch.load`."""
-    name = arguments.model
-    if name is None:
-        if arguments.weights in ("released", "random"):
-            raise UsageError(
-                "Which model?\nGive --model (see `riboswitch models`), or --weights PATH."
-            )
-        from riboswitch.opening import identify
-
-        name = identify(arguments.weights)
     return {
-        "name": name,
+        "name": arguments.model or _name(arguments.weights),
         "backend": arguments.backend,
         "weights": arguments.weights,
         "device": arguments.device,
@@ -68,6 +73,17 @@ def load_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
         "seed": arguments.seed,
         "architecture": pairs(arguments.architecture),
     }
+
+
+def _name(weights: str) -> str:
+    """The model of weights that are given without one."""
+    if weights == "released":
+        return DEFAULT
+    if weights == "random":
+        raise UsageError("Random weights of which model?\nGive --model (see `riboswitch models`).")
+    from riboswitch.opening import identify
+
+    return identify(weights)
 
 
 def pairs(texts: list[str]) -> dict[str, Any]:
