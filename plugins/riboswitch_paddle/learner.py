@@ -71,6 +71,7 @@ class PaddleLearner:
         encoder.set_dropout(optimization.dropout)
         self.backbone = PaddleBackbone(encoder, device, threads)
         self.objective = Objective(encoder)
+        self.objective.eval()
         self.trained = _trained(encoder)
         self.adamw = _adamw(self.trained, optimization)
         self.restored: dict[str, Tensor] = {}  # until AdamW takes it, at the next step
@@ -78,8 +79,7 @@ class PaddleLearner:
     def accumulate(self, work: Work, *, last: bool) -> Predicted:
         """Forward and backward."""
         del last  # gradients are exchanged by `step`
-        self.objective.train()
-        with self._running(), out_of_memory(work.batch):
+        with self._running(), self._training(), out_of_memory(work.batch):
             paddle.seed(work.seed)
             losses, hits = self._losses(work)
             if len(losses):
@@ -101,7 +101,6 @@ class PaddleLearner:
 
     def evaluate(self, work: Work) -> Predicted:
         """Predict as it is used afterwards."""
-        self.objective.eval()
         with self._running(), out_of_memory(work.batch), paddle.no_grad():
             return _predicted(*self._losses(work))
 
@@ -148,6 +147,15 @@ class PaddleLearner:
         self.threads.apply()
         with on_device(self.device):
             yield
+
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        """With dropout; at all other times the backbone is one in evaluation mode."""
+        self.objective.train()
+        try:
+            yield
+        finally:
+            self.objective.eval()
 
     def _losses(self, work: Work) -> tuple[Tensor, Tensor]:
         if not len(work.labels):

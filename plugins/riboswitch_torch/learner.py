@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -73,14 +73,14 @@ class TorchLearner:
         self.objective = objective
         if self.fabric:
             self.objective, self.adamw = self.fabric.setup(objective, self.adamw)
+        self.objective.eval()
 
     def accumulate(self, work: Work, *, last: bool) -> Predicted:
         """Forward and backward; gradients are exchanged with the last one."""
-        self.objective.train()
         torch.manual_seed(work.seed)
         waits = self.fabric and not last
         context = self.fabric.no_backward_sync(self.objective) if waits else nullcontext()
-        with out_of_memory(work.batch), context:
+        with out_of_memory(work.batch), context, self._training():
             losses, hits = self._losses(work)
             weights = torch.from_numpy(work.weights).to(self.device)
             # Fabric takes the mean over processes, and here the sum is wanted.
@@ -105,7 +105,6 @@ class TorchLearner:
     @torch.no_grad()
     def evaluate(self, work: Work) -> Predicted:
         """Predict as it is used afterwards."""
-        self.objective.eval()
         with out_of_memory(work.batch):
             return _predicted(*self._losses(work))
 
@@ -141,6 +140,15 @@ class TorchLearner:
                 array = encoder.assembled(name, _reader(state, kind))
                 found[key] = torch.from_numpy(np.array(array, np.float32)).to(self.device)
             self.adamw.state[parameter] = found
+
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        """With dropout; at all other times the backbone is one in evaluation mode."""
+        self.objective.train()
+        try:
+            yield
+        finally:
+            self.objective.eval()
 
     def _losses(self, work: Work) -> tuple[Tensor, Tensor]:
         ids = torch.from_numpy(work.batch.ids).to(self.device, torch.int64)

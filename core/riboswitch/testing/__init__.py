@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from riboswitch.testing.family import ModelContract
     from riboswitch.testing.layout import LayoutContract
     from riboswitch.testing.layout_read import ReadOnlyLayoutContract
+    from riboswitch.testing.learner import LearnerContract
     from riboswitch.testing.lively import lively_weights
     from riboswitch.testing.tolerances import TOLERANCES
 
@@ -39,6 +40,7 @@ _HOME = {
     "ContainerContract": "container",
     "Contract": "contract",
     "LayoutContract": "layout",
+    "LearnerContract": "learner",
     "ModelContract": "family",
     "ReadOnlyContainerContract": "container",
     "ReadOnlyLayoutContract": "layout_read",
@@ -53,6 +55,7 @@ __all__ = [
     "ContainerContract",
     "Contract",
     "LayoutContract",
+    "LearnerContract",
     "ModelContract",
     "ReadOnlyContainerContract",
     "ReadOnlyLayoutContract",

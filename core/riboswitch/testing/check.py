@@ -20,6 +20,7 @@ from riboswitch.testing.contract import Contract
 from riboswitch.testing.family import ModelContract
 from riboswitch.testing.layout import LayoutContract
 from riboswitch.testing.layout_read import UnwrittenLayoutContract
+from riboswitch.testing.learner import LearnerContract
 from riboswitch.testing.openers import OpenerContract, containers, draft_of
 
 VARIABLE = "RIBOSWITCH_CHECK"
@@ -28,6 +29,7 @@ SEAL, CONFIG = "0" * 64, {"a": 1}
 
 CONTRACTS: dict[str, type[Contract]] = {
     "backend": BackendContract,
+    "learner": LearnerContract,
     "model": ModelContract,
     "layout": LayoutContract,
     "container": ContainerContract,
@@ -38,8 +40,8 @@ CONTRACTS: dict[str, type[Contract]] = {
 def contract_of(kind: str, name: str) -> type[Contract]:
     """A contract's subclass for one thing; its name says which it is."""
     base, facts = CONTRACTS[kind], {kind: name}
-    if kind == "backend":
-        facts["device"] = _devices(name)[0]
+    if kind in ("backend", "learner"):
+        facts = {"backend": name, "device": _devices(name)[0]}
     elif kind == "layout" and registry().layout(name).form is None:
         base = UnwrittenLayoutContract
     elif kind == "container":
@@ -49,10 +51,19 @@ def contract_of(kind: str, name: str) -> type[Contract]:
     return type(f"Test_{kind}_{name}", (base,), {**facts, "__module__": "checked"})
 
 
+def kinds_of(kind: str, name: str) -> tuple[str, ...]:
+    """Names of the contracts of one thing: a backend that trains has two."""
+    trains = kind == "backend" and registry().backends[name].trains
+    return ("backend", "learner") if trains else (kind,)
+
+
 def note_of(kind: str, name: str) -> str | None:
     """What could not be checked of a thing, and why; None where all was."""
     if kind == "backend" and (others := _devices(name)[1:]):
-        return f"tested on one device, not on {', '.join(others)}: subclass BackendContract"
+        contracts = " and LearnerContract" * registry().backends[name].trains
+        return (
+            f"tested on one device, not on {', '.join(others)}: subclass BackendContract{contracts}"
+        )
     if kind == "layout" and registry().layout(name).form is None:
         return (
             "it is only read, so no file of it could be made, and how it reads was not tested: "
@@ -106,5 +117,6 @@ def _devices(backend: str) -> list[str]:
     return sorted(devices_of(registry().backend(backend)), key=lambda device: device != "cpu")
 
 
-for _kind, _name in json.loads(os.environ.get(VARIABLE, "[]")):
-    globals()[f"Test_{_kind}_{_name}"] = contract_of(_kind, _name)
+for _target, _name in json.loads(os.environ.get(VARIABLE, "[]")):
+    for _kind in kinds_of(_target, _name):
+        globals()[f"Test_{_kind}_{_name}"] = contract_of(_kind, _name)

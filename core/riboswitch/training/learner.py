@@ -19,14 +19,15 @@ from riboswitch.training.settings import Optimization
 class Work:
     """One micro-batch and what is to be predicted from it.
 
-    There are m tokens and t whole sequences to predict; whatever has an entry for each has the
-    tokens first.
+    There are m tokens and t whole sequences to predict, perhaps none; whatever has an entry for
+    each has the tokens first.
 
     Attributes:
         batch: What the model sees, sequences sorted by length.
         places: Tokens to predict, int64 (m,), ascending.
         sequences: Sequences whose type is to be predicted, by the head that predicts tokens, from
-            the mean of the states of their residues, int64 (t,).
+            the mean of the states of their residues, int64 (t,), ascending. These are all tokens
+            but the first one and the tail; where there are none the mean is 0.
         tail: Special tokens at the end of each sequence, which that mean leaves out, int64 (n,).
         labels: Token ids, int64 (m + t,).
         weights: Of each in the loss, float32 (m + t,).
@@ -60,7 +61,8 @@ class Learner(Protocol):
     Attributes:
         rank: The number of this process, from 0.
         world: How many there are.
-        backbone: The model as it stands now.
+        backbone: The model as it stands now: its weights those after the last step, itself in
+            evaluation mode at all times but while `accumulate` runs.
     """
 
     rank: int
@@ -81,12 +83,19 @@ class Learner(Protocol):
     def step(self, rate: float) -> float:
         """Sum the gradients of all processes, clip them, apply AdamW, forget them.
 
+        All canonical weights are trained but the pooler's, which nothing that is predicted goes
+        through. Where there is no gradient, as in rows of a table that no token took or after a
+        work with nothing to predict, it is 0 and AdamW goes on.
+
+        Args:
+            rate: The learning rate of this step, whatever `Optimization.peak` is; it may be 0.
+
         Returns:
             The norm of all gradients together, before they were clipped.
         """
 
     def evaluate(self, work: Work) -> Predicted:
-        """Predict without dropout and without gradients."""
+        """Predict without dropout and without gradients; nothing changes by it."""
 
     def total(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Add up what each process gives, element by element."""
@@ -99,7 +108,10 @@ class Learner(Protocol):
         """
 
     def restore(self, state: Mapping[str, Array], steps: int) -> None:
-        """Go on from what `state` returned after so many steps."""
+        """Go on from what `state` returned after so many steps; the arrays are copied.
+
+        On a CPU that is to the very same bits. An empty state, of 0 steps, is a beginning.
+        """
 
 
 @runtime_checkable

@@ -49,11 +49,14 @@ class Optimization:
         warmup: Steps of the warm-up; below 1, a share of all steps.
         decay: The step at which a linear or cosine decay ends; None for the last one.
         weight_decay: Of matrices; biases, LayerNorms and single numbers have none.
-        beta1: Of the mean of the gradients.
+            It is decoupled: a step takes rate * weight_decay of them off.
+        beta1: Of the mean of the gradients. Both means begin at 0 and are corrected for that.
         beta2: Of the mean of their squares.
-        eps: Added to the square root of the latter.
+        eps: Added to the square root of the latter, after its correction.
         clip: The largest norm of all gradients together; None for any.
-        dropout: Share of each layer's output (and of the embedding's) that is zeroed in training.
+        dropout: Share that is zeroed in training of the numbers that the embedding and both
+            blocks of each layer give, before they are added to anything; what is left is divided
+            by 1 - dropout.
     """
 
     schedule: str = field(default="linear", validator=_schedule)
