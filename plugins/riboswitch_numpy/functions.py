@@ -26,8 +26,13 @@ def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
 
 
 def softmax_in_place(scores: Array) -> Array:
-    """Softmax over the last axis, overwriting its argument."""
+    """Softmax over the last axis, overwriting its argument.
+
+    No weight is below e to the power of minus 60, which no sum notices: a processor is slow with
+    numbers that small, and takes twice as long for a sharp attention.
+    """
     scores -= scores.max(axis=-1, keepdims=True)
+    np.maximum(scores, scores.dtype.type(-60), out=scores)
     np.exp(scores, out=scores)
     scores /= scores.sum(axis=-1, keepdims=True)
     return scores

@@ -57,7 +57,7 @@ def by_default(arguments: argparse.Namespace) -> str | None:
     if arguments.model is not None or arguments.weights != "released":
         return None
     return (
-        f"no --model is given: {DEFAULT}, the small model that comes along; "
+        f"no --model is given, so it is {DEFAULT}, a small one that comes with the package; "
         "`riboswitch models` lists the others"
     )
 
