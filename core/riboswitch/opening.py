@@ -123,6 +123,8 @@ def _checkpoint(
         said = entry.architecture.evolve({**heads, **found.changes})
         _check_seal(path, checkpoint.seal, seal(said, alphabet))
     licence = found.licence or entry.licence
+    if found.model is not None and found.model not in registry().models:
+        entry = evolve(entry, name=found.model)  # one of the user's own
     entry = evolve(entry, architecture=architecture, alphabet=alphabet, licence=licence)
     return Opened(entry, layout, checkpoint, weights)
 

@@ -248,7 +248,7 @@ def _add_up(gradients: Sequence[Tensor]) -> None:
 def _clip(gradients: Sequence[Tensor], most: float | None) -> float:
     """Scale all, in place, to the norm that they may have together; the one that they had."""
     norm = float(paddle.stack([g.flatten().norm() for g in gradients]).norm())
-    if most is not None and norm + 1e-6 > most:
+    if most and norm + 1e-6 > most:
         for gradient in gradients:
             gradient.scale_(most / (norm + 1e-6))
     return norm

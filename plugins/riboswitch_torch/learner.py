@@ -95,9 +95,8 @@ class TorchLearner:
 
     def step(self, rate: float) -> float:
         """Clip and update."""
-        most = self.optimization.clip
         parameters = list(self.trained.values())
-        norm = nn.utils.clip_grad_norm_(parameters, float("inf") if most is None else most)
+        norm = nn.utils.clip_grad_norm_(parameters, self.optimization.clip or float("inf"))
         for group in self.adamw.param_groups:
             group["lr"] = rate
         self.adamw.step()

@@ -12,9 +12,10 @@ from riboswitch.batch import TokenBatch
 from riboswitch.masking import Recipe
 from riboswitch.registry import registry
 from riboswitch.testing import lively_weights
-from riboswitch.training.corpus import Source, pack
+from riboswitch.training.corpus import Source
 from riboswitch.training.examples import Examples
 from riboswitch.training.learner import Work
+from riboswitch.training.packing import pack
 from riboswitch.training.settings import Optimization
 from riboswitch.weights import random_weights
 

@@ -107,14 +107,19 @@ def test_two_processes_train_as_one(command, trainer, tmp_path, accumulate):
     np.testing.assert_allclose([x[2] for x in one], [x[2] for x in two], rtol=1e-5)
 
 
-@pytest.mark.backend("torch")
-def test_one_process_goes_on_where_two_were_stopped(command, tmp_path):
-    pytest.importorskip("lightning_fabric", reason="the extra `distributed`")
-    assert main(command("torch", tmp_path / "one")) == 0
-    words = [*launcher("torch", tmp_path), *command("torch", tmp_path / "two")]
-    process = subprocess.Popen(
-        words, env=ONE_CORE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+@pytest.mark.parametrize("before", [1, 2])
+def test_another_number_of_processes_goes_on(command, trainer, tmp_path, before):
+    """One where two were stopped, or two where one was."""
+    if trainer == "torch":
+        pytest.importorskip("lightning_fabric", reason="the extra `distributed`")
+    assert main(command(trainer, tmp_path / "one")) == 0
+    words = command(trainer, tmp_path / "two")
+    calls = {
+        1: [sys.executable, "-m", "riboswitch", *words],
+        2: [*launcher(trainer, tmp_path), *words],
+    }
+    quiet = {"env": ONE_CORE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(calls[before], **quiet)
     until = time.monotonic() + 90
     while lines_of(tmp_path / "two" / "log.jsonl") < 5:
         assert process.poll() is None and time.monotonic() < until
@@ -122,8 +127,9 @@ def test_one_process_goes_on_where_two_were_stopped(command, tmp_path):
     process.send_signal(signal.SIGTERM)
     process.wait()
     assert lines_of(tmp_path / "two" / "log.jsonl") < 14
-    assert main(command("torch", tmp_path / "two")) == 0
+    subprocess.run(calls[3 - before], **quiet, check=True, timeout=120)
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert [place for *place, _ in one] == [place for *place, _ in two]
     np.testing.assert_allclose([x[2] for x in one], [x[2] for x in two], rtol=1e-5)
 
 
@@ -184,3 +190,33 @@ def test_a_bar_on_a_terminal(command, tmp_path):
     bars = re.findall(r"(\d+)%\|.*?(\d+\.?\d*)/12\.?0? .*?steps/s, loss (\d+\.\d+)", text)
     assert bars and bars[-1][0] == "100", text
     assert "riboswitch: step" not in text and "riboswitch: 12 steps in" in text
+
+
+@pytest.mark.backend("torch")
+def test_a_full_disk(command, tmp_path):
+    """A file may have so many bytes: the system says it as it says that a disk is full."""
+    words = [sys.executable, "-m", "riboswitch", *command("torch", tmp_path / "run")]
+    subprocess.run(words, env=ONE_CORE, check=True)
+    folder = tmp_path / "run" / "checkpoints" / "step-000000012"
+    sizes = {p.name: p.stat().st_size for p in folder.rglob("*") if p.is_file()}
+    most = sizes["adamw.safetensors"] // 512 - 1
+    assert sizes["model.safetensors"] < most * 512
+    other = [word.replace(str(tmp_path / "run"), str(tmp_path / "full")) for word in words]
+    limited = ["sh", "-c", f'ulimit -f {most}; exec "$@"', "sh", *other, "--no-tensorboard"]
+    done = subprocess.run(limited, env=ONE_CORE, capture_output=True, text=True)
+    assert done.returncode == 5, done.stderr
+    assert "cannot be written: File too large" in done.stderr and "Traceback" not in done.stderr
+    left = [p.name for p in (tmp_path / "full").rglob("*") if "step-" in p.name or "tmp" in p.name]
+    assert left == []
+    modes = {p.stat().st_mode & 0o777 for p in folder.iterdir() if p.is_file()}
+    assert len(modes) == 1
+
+
+@pytest.mark.backend("torch")
+def test_a_model_of_one_s_own_keeps_its_name(command, tmp_path, capsys):
+    assert main(command("torch", tmp_path / "run")) == 0
+    (tmp_path / "in.fa").write_text(">a\nGGGAAACCC\n")
+    weights, output = str(tmp_path / "run" / "model"), str(tmp_path / "out.npz")
+    words = ["embed", str(tmp_path / "in.fa"), "-o", output, "--pool", "mean", "--weights", weights]
+    assert main(words) == 0
+    assert " by model on " in capsys.readouterr().err  # model.yaml

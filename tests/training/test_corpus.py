@@ -11,7 +11,8 @@ from tests.training.conftest import random_rna
 
 from riboswitch.errors import ResourceError, SequenceError, StoreError, UsageError
 from riboswitch.registry import registry
-from riboswitch.training.corpus import Source, open_corpus, pack
+from riboswitch.training.corpus import Source, open_corpus
+from riboswitch.training.packing import pack
 
 NUCLEOTIDES = registry().model("rnaernie").alphabet
 CODONS = registry().model("mrnafm").alphabet

@@ -8,8 +8,9 @@ from tests.training.conftest import random_rna, write_fasta
 
 from riboswitch.masking import IGNORED, Origin, recipe
 from riboswitch.registry import registry
-from riboswitch.training.corpus import Source, pack
+from riboswitch.training.corpus import Source
 from riboswitch.training.examples import Examples
+from riboswitch.training.packing import pack
 
 KINDS = ["tRNA", "miRNA", "other kinds"] * 20
 

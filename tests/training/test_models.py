@@ -45,6 +45,8 @@ def test_what_the_file_says_and_what_it_resembles(tmp_path):
         ("rnaernie", "3", "recipe"),
         ("scaled", "sclaed", "no initial weights 'sclaed'.*There are: normal, scaled, neighbours"),
         ("architecture: {", "architecture: [", "cannot be read as YAML"),
+        ("recipe: rnaernie", "recipe: bert\nrecipe: rnaernie", "the key 'recipe' stands twice"),
+        ("num_layers: 2", "num_layers: 2, num_layers: 3", "the key 'num_layers' stands twice"),
         ("num_layers: 2", "vocab_size: 5, mask_id: 1", "5 embeddings for an alphabet of 22"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pathlib
 import shutil
 
 import numpy as np
@@ -13,7 +14,10 @@ from attrs import evolve
 from riboswitch import load
 from riboswitch.errors import (
     BackendError,
+    CheckpointError,
     ResourceError,
+    RiboswitchWarning,
+    SequenceError,
     StoreError,
     TrainingError,
     UsageError,
@@ -22,10 +26,14 @@ from riboswitch.masking import recipe
 from riboswitch.registry import registry
 from riboswitch.training import pretrain as room
 from riboswitch.training.checkpoint import newest
+from riboswitch.training.corpus import Source
+from riboswitch.training.identity import identity, last_of
 from riboswitch.training.learner import TrainingBackend
 from riboswitch.training.log import read_log
+from riboswitch.training.placing import longest, placed
 from riboswitch.training.pretrain import pretrain
 from riboswitch.training.running import running
+from riboswitch.training.settings import Optimization
 from riboswitch.training.stop import Stop
 
 
@@ -78,21 +86,33 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_numbers(request_for, trainer,
     assert all(np.array_equal(one[name], two[name]) for name in one)
 
 
-def test_a_signal_stops_it_after_the_step_with_a_checkpoint(request_for, trainer, tmp_path):
+@pytest.mark.parametrize("within", [False, True])
+def test_a_signal_stops_it_after_the_step_with_a_checkpoint(request_for, trainer, tmp_path, within):
+    """The step in which it comes; what is said of step 4 is said when that is done."""
     whole = request_for(trainer)
     pretrain(whole)
     request = evolve(whole, output=tmp_path / "other")
-
-    def signalled(done, steps, said):
-        if done == 4:
-            stop._ask(15)
-            stop._ask(15)
-
+    last = 4 if within else 5
     with Stop() as stop:
-        run = room._Run(request)
-        result = run.train(stop, signalled)
-    assert (result.model, result.steps) == (None, 5)
-    assert newest(request.output / "checkpoints").steps == 5
+        run = room._Run(request, *placed(request))
+        step, made = run.learner.step, []
+
+        def stepped(rate):
+            made.append(rate)
+            if within and len(made) == 4:
+                stop._ask(15)
+                stop._ask(15)
+            return step(rate)
+
+        def said(done, steps, numbers):
+            if not within and done == 4:
+                stop._ask(15)
+
+        run.learner.step = stepped
+        result = run.train(stop, said)
+    assert (result.model, result.steps) == (None, last)
+    assert newest(request.output / "checkpoints").steps == last
+    assert [s for kind, s, _ in losses(request) if kind == "held_out"] == [4][: last - 4]
     assert pretrain(request).steps == 8
     assert losses(request) == losses(whole)
 
@@ -117,40 +137,86 @@ def test_accumulating_is_one_larger_batch(request_for, trainer, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "key"),
+    ("change", "message"),
     [
         ({"seed": 1}, "seed is 0, and here it is 1"),
-        ({"recipe": recipe("bert")}, "recipe"),
+        ({"recipe": recipe("bert")}, "recipe.strategies"),
+        ({"optimization": Optimization(peak=1.0, warmup=2)}, "optimization.peak is 0.003, and"),
         ({"tokens": 401}, "tokens is 400"),
         ({"alpha": 0.5}, "alpha"),
         ({"steps": 9}, "steps is 8"),
+        ({"weights": "a.pt"}, "weights is 'random'"),
     ],
 )
-def test_a_checkpoint_of_another_run_is_refused(request_for, change, key):
+def test_a_checkpoint_of_another_run_is_refused(request_for, change, message):
     request = request_for("torch", steps=8)
     folder = request.output / "checkpoints" / "step-000000003"
     folder.mkdir(parents=True)
-    corpus = room._Run.__new__(room._Run)
-    corpus.request, corpus.entry, corpus.longest, corpus.rank = request, request.entry, 508, 0
-    corpus.corpus = corpus._corpus()
-    said = {"steps": 3, "run": corpus._identify()}
-    (folder / "state.json").write_text(json.dumps(said), "utf-8")
-    other = evolve(request, **change)
-    corpus.request = other
-    corpus.identity = corpus._identify()
-    with pytest.raises(UsageError, match=rf"holds another run: its {key}.*\nGive another folder"):
-        corpus._resume()
+    (folder / "state.json").write_text(json.dumps({"steps": 3, "run": identity(request, 508)}))
+    assert last_of(request.output, identity(request, 508)).steps == 3
+    with pytest.raises(UsageError, match=f"another run: its {message}.*\nGive another folder"):
+        last_of(request.output, identity(evolve(request, **change), 508))
+
+
+@pytest.mark.backend("torch")
+def test_files_that_are_gone_are_not_needed_any_more(request_for, tmp_path):
+    request = request_for("torch")
+    first = pretrain(request)
+    pathlib.Path(request.source.files[0]).unlink()
+    again = pretrain(request)
+    assert (again.last, again.held_out) == (first.last, first.held_out)
+    with pytest.raises(SequenceError, match="cannot be read"):
+        pretrain(evolve(request, output=tmp_path / "other"))
+
+
+@pytest.mark.backend("torch")
+def test_mistakes_are_told_before_the_corpus_is_packed(request_for, monkeypatch):
+    request = request_for("torch", weights="none.pt")
+    with pytest.raises(CheckpointError, match=r"none\.pt"):
+        pretrain(request)
+    monkeypatch.setattr("riboswitch.training.log.find_spec", lambda _: None)
+    with pytest.raises(UsageError, match="tensorboardX, which is not installed"):
+        pretrain(evolve(request, weights="random", board=True))
+    assert not (request.output / "corpus").exists()
+
+
+@pytest.mark.backend("torch")
+def test_what_may_surprise_is_said(request_for, fasta):
+    path = fasta("some.fa", ["ACGUACGU" * 4] * 3 + ["ACGUEEE"] * 2)
+    long = Optimization(peak=1.0, warmup=9)
+    request = request_for("torch", optimization=long, source=Source(files=(path,), held_out=0))
+    with pytest.warns(RiboswitchWarning) as told:
+        pretrain(request)
+    first, second = (str(w.message) for w in told)
+    assert first.startswith("2 of 5 records are left out: 2 because it has letters that no RNA")
+    assert second.startswith("the rate warms up for 9 steps, and the run has 8")
+
+
+@pytest.mark.backend("torch")
+def test_a_step_without_masks_has_no_loss_to_speak_of(request_for, fasta):
+    source = Source(files=(fasta("short.fa", ["A"]),), held_out=0)
+    request = request_for("torch", source=source, steps=20)
+    result = pretrain(request)
+    lines = read_log(request.output / "log.jsonl")
+    empty = [line for line in lines if "mlm" not in line]
+    assert 0 < len(empty) < len(lines) and result.held_out == {}
+    assert all(line["loss"] == 0 and "accuracy" not in line for line in empty)
 
 
 @pytest.mark.parametrize(
     ("change", "key"),
-    [({"held_out": 0.2}, "held_out"), ({"types": None}, "types"), ({"files": ("b",)}, "files")],
+    [
+        ({"held_out": 0.2}, "held_out"),
+        ({"types": None}, "types"),
+        ({"files": ("b",)}, "files 1.name"),
+    ],
 )
 @pytest.mark.backend("torch")
 def test_a_corpus_of_something_else_is_refused(request_for, change, key):
     request = request_for("torch", steps=1)
     pretrain(request)
-    shutil.rmtree(request.output / "checkpoints")
+    for name in ("checkpoints", "model"):
+        shutil.rmtree(request.output / name)
     other = evolve(request, source=evolve(request.source, **change))
     with pytest.raises(UsageError, match=f"packed from something else: its {key} is"):
         pretrain(other)
@@ -171,13 +237,16 @@ def test_one_run_at_a_time_and_no_leftovers(request_for):
     request = request_for("torch", steps=1)
     left = request.output / "checkpoints" / f".step-000000001.{'0' * 32}.tmp"
     left.mkdir(parents=True)
+    mine = [request.output / name for name in ("notes.tmp", ".mine.tmp")]
+    for file in mine:
+        file.write_text("keep")
     with running(request.output, 0):
         left.mkdir(exist_ok=True)
         with pytest.raises(UsageError, match="another run is at work"):
             pretrain(request)
     assert left.exists()
     pretrain(request)
-    assert not left.exists()
+    assert not left.exists() and all(file.is_file() for file in mine)
 
 
 @pytest.mark.backend("torch")
@@ -371,9 +440,9 @@ def test_ours_keep_to_the_protocol(trainer):
 
 def test_lengths_that_the_model_does_not_take(request_for):
     with pytest.raises(UsageError, match="longest is 600, and rnaernie takes 1 to 509 letters"):
-        room._longest(request_for("torch", longest=600))
-    assert room._longest(request_for("torch", model="mrnafm", longest=20)) == 18
-    assert room._longest(request_for("torch", model="rinalmo-nano")) == 1022
+        longest(request_for("torch", longest=600))
+    assert longest(request_for("torch", model="mrnafm", longest=20)) == 18
+    assert longest(request_for("torch", model="rinalmo-nano")) == 1022
 
 
 @pytest.mark.backend("torch")

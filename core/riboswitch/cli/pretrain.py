@@ -25,7 +25,11 @@ def add_parsers(commands: Any) -> None:
     parser.add_argument("-o", "--output", metavar="DIR", required=True, help="the run's folder")
     _add_corpus(parser.add_argument_group("corpus"))
     _add_model(parser.add_argument_group("model"))
-    _add_training(parser.add_argument_group("training: what is not given is as in the paper"))
+    _add_training(
+        parser.add_argument_group(
+            "training: rates, decay and dropout that are not given are the model's"
+        )
+    )
     run_ = parser.add_argument_group("run")
     run_.add_argument("--workers", metavar="N", type=int, default=1, help="threads making batches")
     for name, default, what in (
@@ -85,7 +89,9 @@ def _add_training(group: Any) -> None:
     group.add_argument("--lr-floor", metavar="X", type=float, dest="floor", help="the lowest one")
     group.add_argument("--warmup", metavar="N", type=float, help="steps; below 1, a share of all")
     group.add_argument("--weight-decay", metavar="X", type=float)
-    group.add_argument("--clip", metavar="X", type=float, help="largest norm of the gradients")
+    group.add_argument(
+        "--clip", metavar="X", type=float, help="largest norm of the gradients; 0: any"
+    )
     group.add_argument("--dropout", metavar="SHARE", type=float)
     group.add_argument(
         "--alpha", metavar="X", type=float, default=1.0, help="weight of the loss of the types"
@@ -143,7 +149,8 @@ def _line(summary: Mapping[str, Any]) -> str:
 
 
 def _numbers(said: Mapping[str, Any]) -> str:
-    return f"loss {said['loss']:.4f}, masked accuracy {said['accuracy']:.4f}"
+    accuracy = f", masked accuracy {said['accuracy']:.4f}" if "accuracy" in said else ""
+    return f"loss {said['loss']:.4f}{accuracy}"
 
 
 def _request(arguments: argparse.Namespace) -> Any:

@@ -59,10 +59,26 @@ def loaded_yaml(path: Path) -> Any:
             'Install it: pip install "riboswitch[pretrain]"'
         ) from error
     try:
-        values = yaml.safe_load(path.read_text("utf-8"))
+        values = yaml.load(path.read_text("utf-8"), _loader())  # noqa: S506  # a safe one
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"it cannot be read as YAML: {error}") from error
     return {} if values is None else values
+
+
+def _loader() -> Any:
+    """PyYAML's safe loader, but a key that stands twice is an error."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            if twice := [key for key in keys if keys.count(key) > 1]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {twice[0]!r} stands twice", node.start_mark
+                )
+            return dict(super().construct_mapping(node, deep))
+
+    return Loader
 
 
 def _recipe(values: dict[str, Any], folder: Path | None) -> Recipe:

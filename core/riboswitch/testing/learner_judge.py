@@ -149,7 +149,7 @@ class AdamW:
         o = self.optimization
         self.steps += 1
         norm = norm_of(gradients)
-        share = 1.0 if o.clip is None else min(1.0, o.clip / max(norm, 1e-12))
+        share = 1.0 if not o.clip else min(1.0, o.clip / max(norm, 1e-12))
         for name, gradient in gradients.items():
             g = share * np.asarray(gradient, np.float64)
             self.means[name] = o.beta1 * self.means[name] + (1 - o.beta1) * g

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from attrs import frozen
 
 from riboswitch.conversion.write import save
 from riboswitch.errors import StoreError
 from riboswitch.files import replacing
-from riboswitch.interfaces import Array, ModelEntry, Weights
+from riboswitch.interfaces import Array, Draft, ModelEntry, Weights
+from riboswitch.registry import registry
 from riboswitch.weights import LazyWeights
 
 _NAME = re.compile(r"step-(\d{9})")
@@ -105,6 +105,26 @@ def save_model(entry: ModelEntry, weights: Weights, path: Path, dtype: str = "fl
 
 def save_moments(path: Path, moments: Mapping[str, Array]) -> None:
     """Write arrays; each is read once."""
-    from safetensors.numpy import save_file
+    tensors = {name: _Moment(moments[name]) for name in moments}
+    registry().write_checkpoint(path, Draft(container="safetensors", tensors=tensors))
 
-    save_file({name: np.ascontiguousarray(moments[name]) for name in moments}, path)
+
+@frozen(eq=False)
+class _Moment:
+    """An array as a file's tensor."""
+
+    array: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of its axes."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> str:
+        """NumPy's name of it."""
+        return str(self.array.dtype)
+
+    def read(self) -> Array:
+        """The numbers."""
+        return self.array

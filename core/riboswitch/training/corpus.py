@@ -8,12 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from array import array
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import attrs
 import numpy as np
@@ -21,12 +19,11 @@ from attrs import field, frozen
 from numpy.typing import NDArray
 
 from riboswitch.alphabet import Alphabet
-from riboswitch.errors import SequenceError, StoreError, UsageError
-from riboswitch.files import replacing
-from riboswitch.sequences import Record, read_records, record_problem
+from riboswitch.errors import StoreError, UsageError
+from riboswitch.training.differences import first_difference
 
-_FILES = ("letters.bin", "offsets.npy", "types.npy", "held_out.npy", "corpus.json")
-_NO_TYPE = -1
+FILES = ("letters.bin", "offsets.npy", "types.npy", "held_out.npy", "corpus.json")
+NO_TYPE = -1
 
 
 @frozen(kw_only=True)
@@ -118,7 +115,7 @@ def open_corpus(folder: Path) -> Corpus | None:
         return None
     try:
         about = json.loads((folder / "corpus.json").read_text("utf-8"))
-        offsets, types, held_out = (np.load(folder / name) for name in _FILES[1:4])
+        offsets, types, held_out = (np.load(folder / name) for name in FILES[1:4])
         letters = np.memmap(folder / "letters.bin", np.uint8, "r")
         counts = {len(offsets) - 1, len(types), len(held_out), about["records"]}
         whole = len(counts) == 1 and len(letters) == offsets[-1]
@@ -133,160 +130,47 @@ def open_corpus(folder: Path) -> Corpus | None:
 
 def check_same(corpus: Corpus, source: Source, alphabet: Alphabet, folder: Path) -> None:
     """Raise `UsageError` when a corpus was packed from something else."""
-    said = json.loads(json.dumps(_origin(source, alphabet)))
     packed = corpus.about.get("source", {})
-    for key in said:
-        if said[key] != packed.get(key):
-            raise UsageError(
-                f"{folder} was packed from something else: its {key} is {packed.get(key)!r:.200}, "
-                f"and here it is {said[key]!r:.200}.\nGive another folder: -o."
-            )
+    said = json.loads(json.dumps(origin(source, alphabet)))
+    for key in ("files", "exclude"):  # one that is gone is not needed any more
+        said[key] = [_gone(mine, packed.get(key, [])) for mine in said[key]]
+    if found := first_difference(packed, said):
+        name, was, here = found
+        raise UsageError(
+            f"{folder} was packed from something else: its {name} is {was!r:.200}, and here it is "
+            f"{here!r:.200}.\nGive another folder: -o."
+        )
 
 
-def _origin(source: Source, alphabet: Alphabet) -> dict[str, Any]:
+def origin(source: Source, alphabet: Alphabet) -> dict[str, Any]:
     """What a corpus depends on; files by name and size, since a copy has another time."""
     text = json.dumps(attrs.asdict(alphabet), sort_keys=True)
     return {
-        "files": [[Path(f).name, _size(f)] for f in source.files],
-        "exclude": [[Path(f).name, _size(f)] for f in source.exclude],
+        "files": [{"name": Path(f).name, "size": _size(f)} for f in source.files],
+        "exclude": [{"name": Path(f).name, "size": _size(f)} for f in source.exclude],
         "types": source.types,
         "held_out": source.held_out,
         "alphabet": hashlib.sha256(text.encode()).hexdigest()[:16],
     }
 
 
+def _gone(file: dict[str, Any], packed: list[dict[str, Any]]) -> dict[str, Any]:
+    """A file with the size that it had, where it is not there now."""
+    same = [had for had in packed if had.get("name") == file["name"]]
+    return same[0] if file["size"] is None and same else file
+
+
+def left_out_message(corpus: Corpus) -> str | None:
+    """Say how many records were left out and why; None when none was."""
+    reasons: Mapping[str, int] = corpus.about["left_out"]
+    if not reasons:
+        return None
+    total = sum(reasons.values())
+    why = "; ".join(f"{count} because {reason}" for reason, count in reasons.items())
+    return f"{total} of {total + len(corpus)} records are left out: {why}."
+
+
 def _size(file: str) -> int | None:
     with suppress(OSError):
         return Path(file).stat().st_size
     return None
-
-
-def pack(source: Source, alphabet: Alphabet, folder: Path) -> Corpus:
-    """Read all files once and pack them into a folder, which is there wholly or not at all.
-
-    Records that the alphabet cannot take are left out, counted and named by reason.
-
-    Raises:
-        SequenceError: A file cannot be read, or nothing is left to train on.
-        UsageError: A type is not one of the alphabet's, or no header has one.
-        ResourceError: The disk is full.
-    """
-    if folder.exists():
-        raise UsageError(f"{folder} is there, and no packed corpus.\nGive another folder: -o.")
-    with replacing(folder, overwrite=False, ours=_FILES) as temporary:
-        temporary.mkdir()
-        _Packer(source, alphabet, temporary).run()
-    corpus = open_corpus(folder)
-    if corpus is None:
-        raise StoreError(f"{folder} is gone while it was made.\nGive the same command again.")
-    return corpus
-
-
-class _Packer:
-    """Writes a corpus record by record."""
-
-    def __init__(self, source: Source, alphabet: Alphabet, folder: Path) -> None:
-        self.source, self.alphabet, self.folder = source, alphabet, folder
-        self.excluded = {_digest(r.sequence) for file in source.exclude for r in read_records(file)}
-        self.pattern = source.pattern()
-        self.lengths, self.types, self.held_out = array("q"), array("h"), array("b")
-        self.names: dict[str, int] = {}
-        self.left_out: Counter[str] = Counter()
-        self.hash = hashlib.sha256()
-
-    def run(self) -> None:
-        with (self.folder / "letters.bin").open("wb") as file:
-            for name in self.source.files:
-                self._add(read_records(name), file)
-        self._check()
-        offsets = np.concatenate([[0], np.cumsum(np.array(self.lengths, np.int64))])
-        np.save(self.folder / "offsets.npy", offsets.astype(np.int64))
-        np.save(self.folder / "types.npy", np.array(self.types, np.int16))
-        np.save(self.folder / "held_out.npy", np.array(self.held_out, bool))
-        text = json.dumps(self._about(), indent=1)
-        (self.folder / "corpus.json").write_text(text, "utf-8")
-
-    def _add(self, records: Iterable[Record], file: BinaryIO) -> None:
-        for record in records:
-            digest = _digest(record.sequence)
-            if reason := self._unfit(record, digest):
-                self.left_out[reason] += 1
-                continue
-            kind = self._type(record)
-            letters = self.alphabet.plain(record.sequence).encode("ascii")
-            file.write(letters)
-            self.hash.update(letters + b"\n%d\n" % kind)
-            self.lengths.append(len(letters))
-            self.types.append(kind)
-            share = int.from_bytes(digest, "big") / 2**64
-            self.held_out.append(share < self.source.held_out)
-
-    def _unfit(self, record: Record, digest: bytes) -> str | None:
-        if digest in self.excluded:
-            return "it equals a sequence of those to exclude"
-        if record_problem(record, self.alphabet):
-            return "it has letters that no RNA has, or an odd id"
-        if not record.sequence:
-            return "it is empty"
-        try:
-            self.alphabet.check_length(len(record.sequence))
-        except SequenceError:
-            return f"its length suits no words of {self.alphabet.k}"
-        return None
-
-    def _type(self, record: Record) -> int:
-        found = self.pattern.search(record.header) if self.pattern else None
-        if found is None or found[1] is None:
-            return _NO_TYPE
-        name = found[1]
-        if name not in self.alphabet.types:
-            have = ", ".join(self.alphabet.types) or "none"
-            raise UsageError(
-                f"record {record.ordinal}, {record.id!a}: its type {name!a} is none of the "
-                f"model's.\nThey are: {have}"
-            )
-        return self.names.setdefault(name, len(self.names))
-
-    def _check(self) -> None:
-        if not self.lengths or all(self.held_out):
-            reasons = "; ".join(f"{n} because {why}" for why, n in self.left_out.most_common(3))
-            raise SequenceError(
-                f"the corpus has no sequence to train on: {len(self.lengths)} are held out, and "
-                f"{sum(self.left_out.values())} left out{f' ({reasons})' if reasons else ''}.\n"
-                "Give more files, or --held-out 0."
-            )
-        if self.pattern and not self.names:
-            raise UsageError(
-                f"no header has a type: {self.source.types!r} is found in none of them.\n"
-                "Mend the expression, or leave it out."
-            )
-
-    def _about(self) -> dict[str, Any]:
-        types = Counter(self.types)
-        return {
-            "records": len(self.lengths),
-            "letters": sum(self.lengths),
-            "held_out": sum(self.held_out),
-            "names": list(self.names),
-            "types": {name: types[i] for name, i in self.names.items()},
-            "left_out": dict(self.left_out),
-            "sha256": self.hash.hexdigest(),
-            "source": _origin(self.source, self.alphabet),
-            "files": [*_hashes((*self.source.files, *self.source.exclude))],
-        }
-
-
-def _hashes(files: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Name and SHA-256 of each file, as it is on the disk."""
-    for file in files:
-        digest = hashlib.sha256()
-        with suppress(OSError), Path(file).open("rb") as opened:
-            while block := opened.read(1 << 20):
-                digest.update(block)
-            yield Path(file).name, digest.hexdigest()
-
-
-def _digest(sequence: str) -> bytes:
-    """Eight bytes that equal sequences share, whether they are written with T or U."""
-    text = sequence.upper().replace("T", "U").encode("utf-8", "replace")
-    return hashlib.blake2b(text, digest_size=8).digest()

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -44,13 +45,13 @@ class Log:
         if self._board is not None:
             self._board.close()
 
-    def write(self, kind: str, step: int, numbers: Mapping[str, Any]) -> None:
-        """Add what one step has to say, `train` or `held_out`."""
+    def write(self, kind: str, said: Mapping[str, Any]) -> None:
+        """Add what one `step` has to say, `train` or `held_out`."""
         with storage_errors(self.path):
-            self._file.write(json.dumps({"kind": kind, "step": step, **numbers}) + "\n")
+            self._file.write(json.dumps({"kind": kind, **said}) + "\n")
             self._file.flush()
         if self._board is not None:
-            self._board.write(kind, step, numbers)
+            self._board.write(kind, said)
 
     def _forget_after(self, steps: int) -> None:
         if not self.path.is_file():
@@ -60,6 +61,15 @@ class Log:
         write(self.path, text.encode(), self.path.parent)
 
 
+def check_board() -> None:
+    """Raise `UsageError` where logs for TensorBoard cannot be written."""
+    if find_spec("tensorboardX") is None:
+        raise UsageError(
+            "Logs for TensorBoard need tensorboardX, which is not installed.\n"
+            'pip install "riboswitch[pretrain]", or leave them out: --no-tensorboard.'
+        )
+
+
 class _Board:
     """TensorBoard's events, written at once.
 
@@ -67,14 +77,9 @@ class _Board:
     """
 
     def __init__(self, folder: Path, steps: int) -> None:
-        try:
-            from tensorboardX.event_file_writer import EventsWriter
-            from tensorboardX.proto import event_pb2, summary_pb2
-        except ImportError as error:
-            raise UsageError(
-                "Logs for TensorBoard need tensorboardX, which is not installed.\n"
-                'pip install "riboswitch[pretrain]", or leave them out: --no-tensorboard.'
-            ) from error
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2, summary_pb2
+
         self.path, self._event, self._summary = folder, event_pb2, summary_pb2
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -82,14 +87,15 @@ class _Board:
             begun = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self._add(steps + 1, session_log=begun)  # forget what was said of later steps
 
-    def write(self, kind: str, step: int, numbers: Mapping[str, Any]) -> None:
+    def write(self, kind: str, said: Mapping[str, Any]) -> None:
         """Add one value for each number."""
         values = [
             self._summary.Summary.Value(tag=f"{kind}/{name}", simple_value=number)
-            for name, number in numbers.items()
+            for name, number in said.items()
+            if name != "step"
         ]
         with storage_errors(self.path):
-            self._add(step, summary=self._summary.Summary(value=values))
+            self._add(said["step"], summary=self._summary.Summary(value=values))
 
     def close(self) -> None:
         """Close the file; everything is in it."""
@@ -125,4 +131,5 @@ def last_line(folder: Path, kind: str) -> dict[str, Any]:
     """The last thing of one kind that a run's log says; empty where it says none."""
     path = folder / "log.jsonl"
     lines = read_log(path) if path.is_file() else []
-    return ([{}] + [line for line in lines if line["kind"] == kind])[-1]
+    found = [line for line in lines if line["kind"] == kind]
+    return {name: value for name, value in found[-1].items() if name != "kind"} if found else {}

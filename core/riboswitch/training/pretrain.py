@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -18,20 +16,21 @@ import numpy as np
 from attrs import evolve
 from numpy.typing import NDArray
 
-from riboswitch.errors import BackendError, ResourceError, TrainingError, UsageError, warn
+from riboswitch.errors import ResourceError, TrainingError, UsageError, warn
 from riboswitch.interfaces import Weights
-from riboswitch.loading import place
-from riboswitch.masking import Recipe
-from riboswitch.opening import open_model, seal
+from riboswitch.opening import open_model
 from riboswitch.training.batches import Batches
-from riboswitch.training.checkpoint import Saved, newest, save_checkpoint, save_model
-from riboswitch.training.corpus import Corpus, check_same, open_corpus, pack
+from riboswitch.training.checkpoint import save_checkpoint, save_model
+from riboswitch.training.corpus import Corpus, check_same, left_out_message, open_corpus
 from riboswitch.training.examples import Example, Examples
+from riboswitch.training.identity import identity, last_of, must_be
 from riboswitch.training.initial import initial_weights
 from riboswitch.training.learner import Learner, TrainingBackend
-from riboswitch.training.log import Log, last_line
+from riboswitch.training.log import Log, check_board, last_line
+from riboswitch.training.packing import pack
+from riboswitch.training.placing import longest, placed
 from riboswitch.training.request import Progress, Request, Result
-from riboswitch.training.running import launched, running
+from riboswitch.training.running import running
 from riboswitch.training.stop import Stop
 from riboswitch.training.tally import Tally
 
@@ -55,8 +54,9 @@ def pretrain(request: Request, progress: Progress | None = None) -> Result:
     """
     began = time.perf_counter()
     try:
-        with running(request.output, _place(request)[0].process()[0]):
-            run = _Run(request)
+        backend, device = placed(request)
+        with running(request.output, backend.process()[0]):
+            run = _Run(request, backend, device)
             with Stop() as stop:
                 result = run.train(stop, progress or _silent)
     except MemoryError as error:
@@ -68,22 +68,29 @@ def pretrain(request: Request, progress: Progress | None = None) -> Result:
 
 
 class _Run:
-    """One call of `pretrain`."""
+    """One call of `pretrain`. What can be wrong is looked at before the corpus is packed."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, backend: TrainingBackend, device: str) -> None:
         self.request = request
         self.entry = request.entry
-        self.backend, self.device = _place(request)
+        self.backend, self.device = backend, device
         self.rank, self.world = self.backend.process()
+        if request.board:
+            check_board()
         if self.rank == 0 and request.accumulate % self.world:
             warn(
                 f"{self.world} processes share {request.accumulate} micro-batches of a step: some "
                 f"have nothing to do.\nGive a multiple: --accumulate {self.world}."
             )
-        self.longest = _longest(request)
+        self.longest = longest(request)
+        self.identity = identity(request, self.longest)
+        self.saved = last_of(request.output, self.identity)
+        self._check_model()
+        self.learner = self._learner()
         self.corpus = self._corpus()
-        self.identity = self._identify()
-        self.saved = self._resume()
+        self.identity["corpus"] = self.corpus.about["sha256"]
+        if self.saved:
+            must_be(request.output, self.saved, self.identity)
         self.examples = Examples(
             corpus=self.corpus,
             alphabet=self.entry.alphabet,
@@ -97,7 +104,7 @@ class _Run:
         self.looks = self._batches(self.corpus.held_out).in_order()
         self.steps = request.steps or self._steps_of(request.epochs)
         self._check_model()
-        self.learner = self._learner()
+        self._check_rates()
 
     def train(self, stop: Stop, progress: Progress) -> Result:
         """Make all steps that are left."""
@@ -105,21 +112,23 @@ class _Run:
         stopped = False
         with self._log(done) as log, ThreadPoolExecutor(request.workers) as pool:
             said, held_out = (last_line(request.output, kind) for kind in ("train", "held_out"))
+            if self._was_stopped_before_a_look(done, held_out):
+                held_out = self._look(done, log)
             for number, shards in self._prefetched(pool, done):
                 said, stopped = self._step(number, shards, stop)
                 done = number
                 if log and (done % request.log_every == 0 or done == self.steps):
-                    log.write("train", done, said)
+                    log.write("train", said)
                 if self.rank == 0:
                     progress(done, self.steps, said)
-                if self.looks and (done % request.held_out_every == 0 or done == self.steps):
-                    held_out = self._look()
-                    if log:
-                        log.write("held_out", done, held_out)
                 if stopped or done % request.save_every == 0 or done == self.steps:
                     self._save(done)
                 if stopped:
                     break
+                if self._is_due(done):
+                    held_out = self._look(done, log)
+            if stopped and done == self.steps and self._is_due(done):
+                held_out = self._look(done, log)
         model = self._finish() if done == self.steps else None
         return Result(model, done, said, held_out, self.rank, self.identity, 0.0)
 
@@ -127,7 +136,7 @@ class _Run:
         """One step: the losses of all shards of all processes, weighted alike."""
         request, learner = self.request, self.learner
         words, types = (sum(s.count(t) for s in shards) for t in (False, True))
-        counts = learner.total(np.array([words, types, stop.asked], np.float64))
+        counts = learner.total(np.array([words, types], np.float64))
         shares = 1 / max(counts[0], 1), request.alpha / max(counts[1], 1)
         tally = Tally()
         for i, shard in enumerate(shards):
@@ -135,21 +144,36 @@ class _Run:
             tally.add(shard, learner.accumulate(work, last=i == len(shards) - 1))
         rate = request.optimization.rate(number, self.steps)
         norm = learner.step(rate)
+        tally.stops = stop.asked
         said = tally.summary(learner, request.alpha)
         if not math.isfinite(said["loss"] + norm):
             raise TrainingError(
                 f"the loss of step {number} is {said['loss']}, and the norm of its gradients "
                 f"{norm}.\nTake a lower learning rate, and begin anew."
             )
-        return {**said, "rate": rate, "norm": norm}, counts[2] > 0
+        said = {"step": number, **said, "rate": rate, "norm": norm}
+        return said, tally.stops
 
-    def _look(self) -> dict[str, Any]:
+    def _is_due(self, done: int) -> bool:
+        """Whether the held-out sequences are looked at after a step."""
+        due = done % self.request.held_out_every == 0 or done == self.steps
+        return done > 0 and due and bool(self.looks)
+
+    def _was_stopped_before_a_look(self, done: int, held_out: Mapping[str, Any]) -> bool:
+        """As the first process says: it alone knows the log's end."""
+        lacks = self.rank == 0 and held_out.get("step") != done
+        return self._is_due(done) and bool(self.learner.total(np.array([float(lacks)])))
+
+    def _look(self, done: int, log: Log | None) -> dict[str, Any]:
         """Losses and accuracies on the held-out sequences."""
         tally = Tally()
         for records in self.looks[self.rank :: self.world]:
             example = self.examples.make(records, HELD_OUT_EPOCH)
             tally.add(example, self.learner.evaluate(example.work))
-        return tally.summary(self.learner, self.request.alpha)
+        said = {"step": done, **tally.summary(self.learner, self.request.alpha)}
+        if log:
+            log.write("held_out", said)
+        return said
 
     def _steps_of(self, epochs: float) -> int:
         """Steps that so many epochs have, which may differ by a few."""
@@ -199,49 +223,13 @@ class _Run:
         source, alphabet = self.request.source, self.entry.alphabet
         while (corpus := open_corpus(folder)) is None:
             if self.rank == 0:
-                return pack(source, alphabet, folder)
+                corpus = pack(source, alphabet, folder)
+                if message := left_out_message(corpus):
+                    warn(message)
+                return corpus
             time.sleep(_POLL)
         check_same(corpus, source, alphabet, folder)
         return corpus
-
-    def _identify(self) -> dict[str, Any]:
-        """All that the numbers of a run depend on, but for the number of processes."""
-        request = self.request
-        return {
-            "model": self.entry.name,
-            "architecture": seal(self.entry.architecture, self.entry.alphabet),
-            "weights": request.weights,
-            "initial": self.entry.pretraining.initial,
-            "corpus": self.corpus.about["sha256"],
-            "held_out": request.source.held_out,
-            "recipe": _recipe_hash(request.recipe),
-            "optimization": attrs.asdict(request.optimization),
-            "steps": request.steps,
-            "epochs": request.epochs,
-            "tokens": request.tokens,
-            "accumulate": request.accumulate,
-            "longest": self.longest,
-            "alpha": request.alpha,
-            "shown": request.shown,
-            "pool": request.pool,
-            "dtype": request.dtype,
-            "seed": request.seed,
-        }
-
-    def _resume(self) -> Saved | None:
-        """The last checkpoint, if it is of this very run."""
-        saved = newest(self.request.output / "checkpoints")
-        if saved is None:
-            return None
-        said = json.loads(json.dumps(self.identity))
-        changed = [key for key in said if said[key] != saved.run.get(key)]
-        if changed:
-            key = changed[0]
-            raise UsageError(
-                f"{self.request.output} holds another run: its {key} is {saved.run.get(key)!r}, "
-                f"and here it is {said[key]!r}.\nGive another folder, or the same settings."
-            )
-        return saved
 
     def _batches(self, wanted: NDArray[np.bool_]) -> Batches:
         records, request = np.flatnonzero(wanted), self.request
@@ -304,9 +292,19 @@ class _Run:
 
     def _check_model(self) -> None:
         """Refuse a model that is there already, unless it is what this run came to."""
-        path = self.request.output / "model"
-        if path.exists() and not (self.saved and self.saved.steps == self.steps):
+        path, steps = self.request.output / "model", getattr(self, "steps", None)
+        if path.exists() and not (self.saved and self.saved.steps == (steps or self.saved.steps)):
             raise UsageError(f"{path} is there, and of another run.\nGive another folder: -o.")
+
+    def _check_rates(self) -> None:
+        """Warn where a plan for long runs leaves a short one with next to no rate."""
+        optimization = self.request.optimization
+        warmup = optimization.warmup_steps(self.steps)
+        if self.rank == 0 and not self.saved and warmup >= self.steps > 1:
+            warn(
+                f"the rate warms up for {warmup:.0f} steps, and the run has {self.steps}: it never "
+                f"reaches {optimization.peak:g}.\nGive a shorter one, as a share: --warmup 0.05."
+            )
 
     def _finish(self) -> Path:
         path = self.request.output / "model"
@@ -318,50 +316,6 @@ class _Run:
     def _meet(self) -> None:
         """Wait for all processes."""
         self.learner.total(np.zeros(1))
-
-
-def _place(request: Request) -> tuple[TrainingBackend, str]:
-    """The backend and its device."""
-    backend, device, _ = place(
-        request.entry, request.backend, request.device, request.dtype, trains=True
-    )
-    if isinstance(backend, TrainingBackend) and launched() > backend.process()[1]:
-        raise BackendError(
-            f"A launcher started {launched()} processes, and the backend {backend.name!r} does not "
-            "know of them.\nGive the backend of that launcher: torch with torchrun, paddle with "
-            "paddle.distributed.launch."
-        )
-    if not isinstance(backend, TrainingBackend):
-        raise BackendError(
-            f"The backend {backend.name!r} says that it trains and has no learner.\n"
-            "Update or uninstall it, or take another one."
-        )
-    if not request.entry.architecture.lm_head:
-        raise UsageError(f"{request.entry.name} has no head that predicts tokens.")
-    return backend, device
-
-
-def _longest(request: Request) -> int:
-    """Letters that fit into the model, with the special tokens and a prompt."""
-    alphabet, limit = request.entry.alphabet, request.entry.architecture.max_tokens
-    special = 4 if alphabet.ind and request.source.types and request.shown else 2
-    words = 1022 if limit is None else min(1022, limit - special)
-    most = (words - 1) * alphabet.stride + alphabet.k
-    if request.longest is None:
-        return most
-    if not alphabet.k <= request.longest <= (most if limit is not None else request.longest):
-        raise UsageError(
-            f"longest is {request.longest}, and {request.entry.name} takes {alphabet.k} to {most} "
-            "letters."
-        )
-    return request.longest - request.longest % alphabet.stride
-
-
-def _recipe_hash(recipe: Recipe) -> str:
-    values = {f.name: getattr(recipe, f.name) for f in attrs.fields(Recipe) if f.name != "motifs"}
-    motifs = recipe.motifs and [recipe.motifs.known, recipe.motifs.ranked]
-    text = json.dumps([values, motifs], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _silent(done: int, steps: int, said: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +13,8 @@ from typing import IO
 from riboswitch.errors import UsageError
 from riboswitch.files import storage_errors
 
-_LEFT = (".corpus.*.tmp", ".model.*.tmp", "*.tmp", "checkpoints/.step-*.tmp")
+_LEFT = re.compile(r"(\.(corpus|model|step-\d{9})\.)?[0-9a-f]{32}\.tmp")
+"""Names that `files.replacing` and `files.atomic` give to what is not finished."""
 _LAUNCHERS = ("WORLD_SIZE", "PADDLE_TRAINERS_NUM")
 
 
@@ -61,8 +63,10 @@ def _locked(file: IO[bytes]) -> bool:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    for pattern in _LEFT:
-        for path in folder.glob(pattern):
+    for place in (folder, folder / "checkpoints"):
+        for path in place.iterdir() if place.is_dir() else ():
+            if not _LEFT.fullmatch(path.name):
+                continue
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:

@@ -53,7 +53,7 @@ class Optimization:
         beta1: Of the mean of the gradients. Both means begin at 0 and are corrected for that.
         beta2: Of the mean of their squares.
         eps: Added to the square root of the latter, after its correction.
-        clip: The largest norm of all gradients together; None for any.
+        clip: The largest norm of all gradients together; None or 0 for any.
         dropout: Share that is zeroed in training of the numbers that the embedding and both
             blocks of each layer give, before they are added to anything; what is left is divided
             by 1 - dropout.
@@ -71,6 +71,10 @@ class Optimization:
     clip: float | None = field(default=1.0, validator=_optional(_number(0)))
     dropout: float = field(default=0.0, validator=_number(0, 1))
 
+    def warmup_steps(self, steps: int) -> float:
+        """Steps of the warm-up in a run of so many."""
+        return self.warmup * steps if self.warmup < 1 else self.warmup
+
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of a step.
 
@@ -78,7 +82,7 @@ class Optimization:
             step: From 1.
             steps: Of the whole run.
         """
-        warmup = self.warmup * steps if self.warmup < 1 else self.warmup
+        warmup = self.warmup_steps(steps)
         if step < warmup:
             return self.peak * step / warmup
         if self.schedule == "constant":

@@ -17,6 +17,7 @@ class Tally:
     def __init__(self) -> None:
         self.losses, self.hits, self.counts = (np.zeros(len(Origin)) for _ in range(3))
         self.tokens = 0
+        self.stops = False  # whether this process, and then any, was asked to stop
 
     def add(self, example: Example, predicted: Predicted) -> None:
         """Count one micro-batch."""
@@ -29,22 +30,27 @@ class Tally:
             self.tokens += len(example.work.batch.ids)
 
     def summary(self, learner: Learner, alpha: float) -> dict[str, Any]:
-        """Means over all processes: the loss and its parts, and accuracy by strategy."""
-        parts = np.concatenate([self.losses, self.hits, self.counts, [float(self.tokens)]])
-        *means, (tokens,) = np.split(learner.total(parts), [len(Origin) * i for i in (1, 2, 3)])
+        """Means over all processes: the loss and its parts, and accuracy by strategy.
+
+        What nothing was predicted of is left out.
+        """
+        rest = [float(self.tokens), float(self.stops)]
+        parts = np.concatenate([self.losses, self.hits, self.counts, rest])
+        *means, (tokens, stops) = np.split(
+            learner.total(parts), [len(Origin) * i for i in (1, 2, 3)]
+        )
+        self.stops = bool(stops)
         losses, hits, counts = means
         words = np.arange(len(Origin)) != Origin.TYPE
-        said = {"mlm": _ratio(losses[words].sum(), counts[words].sum())}
-        said["accuracy"] = _ratio(hits[words].sum(), counts[words].sum())
-        said["loss"] = said["mlm"]
+        said = {"loss": 0.0}
+        if many := counts[words].sum():
+            said["mlm"] = float(losses[words].sum() / many)
+            said["accuracy"] = float(hits[words].sum() / many)
+            said["loss"] += said["mlm"]
         if counts[Origin.TYPE]:
-            said["cls"] = _ratio(losses[Origin.TYPE], counts[Origin.TYPE])
+            said["cls"] = float(losses[Origin.TYPE] / counts[Origin.TYPE])
             said["loss"] += alpha * said["cls"]
         for kind in Origin:
             if counts[kind]:
-                said[f"accuracy_{kind.name.lower()}"] = _ratio(hits[kind], counts[kind])
+                said[f"accuracy_{kind.name.lower()}"] = float(hits[kind] / counts[kind])
         return {**said, "tokens": int(tokens)}
-
-
-def _ratio(part: float, whole: float) -> float:
-    return float(part / whole) if whole else 0.0

@@ -1,0 +1,84 @@
+"""What a run is: all that its numbers depend on, and the refusal to go on with another one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from riboswitch.errors import UsageError
+from riboswitch.masking import Recipe
+from riboswitch.opening import seal
+from riboswitch.training.checkpoint import Saved, newest
+from riboswitch.training.differences import first_difference
+from riboswitch.training.request import Request
+
+
+def identity(request: Request, longest: int) -> dict[str, Any]:
+    """All that the numbers of a run depend on, but for its corpus and the number of processes.
+
+    Args:
+        request: What is asked for.
+        longest: Letters of a sequence at most.
+    """
+    entry, weights = request.entry, request.weights
+    return {
+        "model": entry.name,
+        "architecture": seal(entry.architecture, entry.alphabet),
+        "weights": weights if weights == "random" else str(Path(weights).resolve()),
+        "initial": entry.pretraining.initial,
+        "held_out": request.source.held_out,
+        "recipe": _recipe(request.recipe),
+        "optimization": attrs.asdict(request.optimization),
+        "steps": request.steps,
+        "epochs": request.epochs,
+        "tokens": request.tokens,
+        "accumulate": request.accumulate,
+        "longest": longest,
+        "alpha": request.alpha,
+        "shown": request.shown,
+        "pool": request.pool,
+        "dtype": request.dtype,
+        "seed": request.seed,
+    }
+
+
+def last_of(folder: Path, run: dict[str, Any]) -> Saved | None:
+    """The last checkpoint in a run's folder.
+
+    Args:
+        folder: Of the run.
+        run: What the run should be; what it does not say is not compared.
+
+    Raises:
+        UsageError: It is of another run.
+        StoreError: It is damaged.
+    """
+    saved = newest(folder / "checkpoints")
+    if saved is not None:
+        must_be(folder, saved, run)
+    return saved
+
+
+def must_be(folder: Path, saved: Saved, run: dict[str, Any]) -> None:
+    """Raise `UsageError` when a checkpoint is of another run."""
+    said = json.loads(json.dumps(run))
+    have = {key: saved.run.get(key) for key in said}
+    if found := first_difference(have, said):
+        name, was, here = found
+        raise UsageError(
+            f"{folder} holds another run: its {name} is {was!r:.200}, and here it is "
+            f"{here!r:.200}.\nGive another folder, or the same settings."
+        )
+
+
+def _recipe(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe says, and of its motifs a hash."""
+    values = {f.name: getattr(recipe, f.name) for f in attrs.fields(Recipe) if f.name != "motifs"}
+    motifs = recipe.motifs and [recipe.motifs.known, recipe.motifs.ranked]
+    text = json.dumps(motifs, sort_keys=True)
+    said: dict[str, Any] = json.loads(json.dumps(values))
+    return {**said, "motifs": hashlib.sha256(text.encode()).hexdigest()[:16] if motifs else None}
