@@ -26,7 +26,7 @@ def main() -> None:
         subprocess.run(shlex.split(found[1]), cwd=folder, env=environment, check=True, timeout=60)
         code = (
             "import sys, riboswitch as r; e = r.open_embeddings('trna.npz');"
-            "assert len(e) == 40 and e[0].shape == (320,) and len(set(e.ids)) == 40;"
+            "assert len(e) == 40 and e[0].shape == (128,) and len(set(e.ids)) == 40;"
             "assert e.manifest['backend'] == 'numpy';"
             "assert not {'torch', 'paddle'} & set(sys.modules)"
         )

@@ -40,12 +40,12 @@ def main() -> None:
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for axes, (key, label, level, name) in zip(panels, PANELS, strict=True):
         for kind, style in (("train", "-"), ("held_out", "o")):
-            found = [
-                (li["step"] * share, li[key]) for li in lines if li["kind"] == kind and key in li
-            ]
-            x, y = np.array(found).T
+            mine = [line for line in lines if line["kind"] == kind and key in line]
+            if not mine:
+                continue
+            x, y = np.array([(line["step"] * share, line[key]) for line in mine]).T
             if kind == "train":
-                window = np.ones(20) / 20
+                window = np.ones(min(20, len(x))) / min(20, len(x))
                 x, y = (np.convolve(v, window, "valid") for v in (x, y))
             axes.plot(x, y, style, label=kind.replace("_", " "), markersize=4)
         if level is not None:

@@ -1,12 +1,13 @@
 """How much a model's embeddings know: classes of ncRNA by logistic regression.
 
-    pip install scikit-learn
+    pip install "scikit-learn>=1.8"
     python docs/benchmarks/probe.py TRAIN.fa TEST.fa --model ribotiny
 
 The class is the last word of each header, as in the sets of Fiannaca et al. 2017. The embeddings
 are pooled as asked, standardised by the training set, and classified by scikit-learn's logistic
 regression; its C is the best of five in a 5-fold cross-validation inside the training set.
-`--kmers K` takes the frequencies of all K-mers in the place of a model.
+`--kmers K` takes the frequencies of all K-mers in the place of a model, and `--weights initial`
+those that its training begins with.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import tempfile
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 
 import riboswitch
+from riboswitch.registry import registry
 from riboswitch.sequences import read_records
+from riboswitch.training.checkpoint import save_model
+from riboswitch.training.initial import initial_weights
 
 
 def main() -> None:
@@ -59,8 +65,20 @@ def _features(arguments: argparse.Namespace, records: list) -> np.ndarray:
     texts = [_rna(record.sequence) for record in records]
     if arguments.kmers:
         return np.array([_frequencies(text, arguments.kmers) for text in texts])
-    model = riboswitch.load(arguments.model, weights=arguments.weights, backend=arguments.backend)
+    model = _model(arguments)
     return model.embed(texts, pool=arguments.pool, window=1022)
+
+
+def _model(arguments: argparse.Namespace) -> riboswitch.Model:
+    if arguments.weights != "initial":
+        return riboswitch.load(
+            arguments.model, weights=arguments.weights, backend=arguments.backend
+        )
+    entry = registry().model(arguments.model)
+    weights = initial_weights(entry.architecture, 1, entry.pretraining.initial)
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(entry, weights, Path(folder) / "model")
+        return riboswitch.load(entry.name, weights=f"{folder}/model", backend=arguments.backend)
 
 
 def _frequencies(text: str, k: int) -> list[float]:

@@ -1,6 +1,6 @@
 """ribotiny: a small model of ours, a pre-LayerNorm encoder with rotary positions.
 
-It has no weights yet: training it takes hours, and what has been trained so far is not good enough.
+Its weights lie beside this file. How they came about stands in docs/ribotiny.md.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
 from riboswitch.interfaces import ModelEntry
+from riboswitch.origins import Packaged, Released
 from riboswitch.training.settings import Optimization, Pretraining
 
 # The classes of ncRNA of Fiannaca et al. 2017, which it is trained to tell apart. It has no token
@@ -40,13 +41,20 @@ MODELS = (
             mask_id=ALPHABET.mask_id,
         ),
         alphabet=ALPHABET,
-        licence="none released",
+        licence="Apache-2.0",
         source="riboswitch",
+        released=Released(
+            source=Packaged(
+                package="riboswitch_models", files=("model.safetensors", "riboswitch.json")
+            ),
+            filename="ribotiny-1",
+            sha256="22f6a984dadaa6d70f5d4b0b1e8f4b080faf1a2ad3782602c685511413de86e3",
+        ),
         pretraining=Pretraining(
             recipe="rnaernie",
             initial="neighbours",
             optimization=Optimization(
-                schedule="cosine", peak=2e-3, floor=1e-5, warmup=0.02, beta2=0.98, dropout=0.1
+                schedule="cosine", peak=4e-4, floor=1e-5, warmup=0.02, beta2=0.98
             ),
         ),
     ),

@@ -5,6 +5,8 @@ Source: Penić et al. 2024, arXiv:2403.00043; github.com/lbcb-sci/RiNALMo.
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
 from riboswitch.interfaces import ModelEntry
@@ -15,18 +17,17 @@ ALPHABET = Alphabet(
     tokens=("<cls>", "<pad>", "<eos>", "<unk>", "<mask>", *"ACGTIRYKMSWBDHVN-"),
 )
 
-# The paper, section "Pre-training": AdamW, 2,000 steps of warm-up, cosine to 1e-5 at step 200,000.
-PRETRAINING = Pretraining(
-    recipe="bert",
-    optimization=Optimization(
-        schedule="cosine",
-        peak=5e-5,
-        floor=1e-5,
-        warmup=2000,
-        decay=200_000,
-        weight_decay=0.01,
-        clip=1.0,
-    ),
+# The authors' configuration, which drops of the attention's weights and of what goes to the
+# residual stream; and the paper's clipping. Only giga has half the rate.
+OPTIMIZATION = Optimization(
+    schedule="cosine",
+    peak=1e-4,
+    floor=1e-5,
+    warmup=2000,
+    decay=200_000,
+    weight_decay=0.01,
+    clip=1.0,
+    dropout=0.1,
 )
 
 _DOI = "10.5281/zenodo.15043668"
@@ -61,7 +62,10 @@ def _entry(
         licence="CC BY 4.0" if released else "none released",
         source="Penić et al. 2024, arXiv:2403.00043",
         released=released,
-        pretraining=PRETRAINING,
+        pretraining=Pretraining(
+            recipe="bert",
+            optimization=evolve(OPTIMIZATION, peak=5e-5) if size == "giga" else OPTIMIZATION,
+        ),
     )
 
 

@@ -62,8 +62,11 @@ def test_what_cannot_be(name, value):
 
 
 def test_each_family_has_its_paper_s():
-    plans = {n: registry().model(n).pretraining for n in ("rnafm", "rinalmo-giga", "rnaernie")}
+    names = ("rnafm", "rinalmo-giga", "rinalmo-mega", "rnaernie")
+    plans = {n: registry().model(n).pretraining for n in names}
     assert plans["rnafm"].optimization.rate(40_000, 10**6) == pytest.approx(5e-5)
     assert plans["rinalmo-giga"].optimization.rate(200_000, 10**6) == pytest.approx(1e-5)
+    assert plans["rinalmo-giga"].optimization.rate(2_000, 10**6) == pytest.approx(5e-5)
+    assert plans["rinalmo-mega"].optimization.rate(2_000, 10**6) == pytest.approx(1e-4)
     assert plans["rnaernie"].recipe == "rnaernie"
     assert plans["rnaernie"].optimization.rate(200, 10_000) == pytest.approx(1e-4)

@@ -11,20 +11,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import attrs
 import numpy as np
 from attrs import evolve
 from numpy.typing import NDArray
 
 from riboswitch.errors import ResourceError, TrainingError, UsageError, warn
-from riboswitch.interfaces import Weights
-from riboswitch.opening import open_model
 from riboswitch.training.batches import Batches
+from riboswitch.training.beginning import beginning
 from riboswitch.training.checkpoint import save_checkpoint, save_model
 from riboswitch.training.corpus import Corpus, check_same, left_out_message, open_corpus
 from riboswitch.training.examples import Example, Examples
 from riboswitch.training.identity import identity, last_of, must_be
-from riboswitch.training.initial import initial_weights
 from riboswitch.training.learner import Learner, TrainingBackend
 from riboswitch.training.log import Log, check_board, last_line
 from riboswitch.training.packing import pack
@@ -103,7 +100,7 @@ class _Run:
         self.batches = self._batches(~self.corpus.held_out)
         self.looks = self._batches(self.corpus.held_out).in_order()
         self.steps = request.steps or self._steps_of(request.epochs)
-        self._check_model()
+        self._check_model(self.steps)
         self._check_rates()
 
     def train(self, stop: Stop, progress: Progress) -> Result:
@@ -245,7 +242,7 @@ class _Run:
         request = self.request
         learner = self.backend.learner(
             self.entry.architecture,
-            self._weights(),
+            beginning(request, self.saved),
             device=self.device,
             dtype=request.dtype,
             optimization=request.optimization,
@@ -253,27 +250,6 @@ class _Run:
         if self.saved:
             learner.restore(self.saved.moments(), self.saved.steps)
         return learner
-
-    def _weights(self) -> Weights:
-        """Where this call begins."""
-        if not self.saved and self.request.weights == "random":
-            initial = self.entry.pretraining.initial
-            return initial_weights(self.entry.architecture, self.request.seed, initial)
-        path = self.saved.model if self.saved else Path(self.request.weights)
-        opened = open_model(path)
-        if opened.entry.alphabet != self.entry.alphabet:
-            raise UsageError(
-                f"{path} has another alphabet than {self.entry.name}.\n"
-                f"Name its own model, or one that resembles it: {opened.entry.name}."
-            )
-        have, wanted = (attrs.asdict(e.architecture) for e in (opened.entry, self.entry))
-        if differ := [name for name in wanted if have[name] != wanted[name]]:
-            name = differ[0]
-            raise UsageError(
-                f"{path} holds another architecture: its {name} is {have[name]}, and that of "
-                f"{self.entry.name} {wanted[name]}.\nDescribe it in a YAML file: --model FILE.yaml."
-            )
-        return opened.weights
 
     @contextmanager
     def _log(self, done: int) -> Iterator[Log | None]:
@@ -290,9 +266,9 @@ class _Run:
             save_checkpoint(folder, done, self.identity, self.entry, weights, self.learner.state())
         self._meet()
 
-    def _check_model(self) -> None:
-        """Refuse a model that is there already, unless it is what this run came to."""
-        path, steps = self.request.output / "model", getattr(self, "steps", None)
+    def _check_model(self, steps: int | None = None) -> None:
+        """Refuse a model that is there already, unless it is what this run of so many came to."""
+        path = self.request.output / "model"
         if path.exists() and not (self.saved and self.saved.steps == (steps or self.saved.steps)):
             raise UsageError(f"{path} is there, and of another run.\nGive another folder: -o.")
 
