@@ -44,6 +44,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             raise pytest.UsageError(f"--require-backend={name}: {error}") from error
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs more than NumPy, so that a session of one framework can run that alone."""
+    for item in items:
+        if _marked(item) - {"numpy"}:
+            item.add_marker("framework")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for name in _marked(item):
         if name not in registry().backends:
