@@ -142,7 +142,7 @@ def lowest(session: nox.Session, backend: str) -> None:
     lowest = [*LOWEST["numpy"], *LOWEST["pretrain"], *LOWEST[backend], "pytest==8.0.0"]
     session.install("-e", ".", "pytest-xdist", "hypothesis", *lowest)
     left = [f"--deselect={test}" for test in PADDLE_3] if backend == "paddle" else []
-    runs = ("command", "pretrain")  # kills, launchers, stops: `backend` has them
+    runs = ("command", "kills", "pretrain", "processes")  # `backend` has them
     left += [f"--ignore=tests/training/test_{part}.py" for part in runs]
     required = f"--require-backend={backend}"
     tests = [f"tests/{part}" for part in OF_A_FRAMEWORK]

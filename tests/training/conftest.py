@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from attrs import evolve
+from tests.training.runs import MODEL
 
 from riboswitch.interfaces import ModelEntry
 from riboswitch.masking import recipe
@@ -79,5 +80,20 @@ def request_for(tmp_path, fasta) -> Callable[..., Request]:
             board=False,
         )
         return evolve(asked, **changes)
+
+    return make
+
+
+@pytest.fixture
+def command(tmp_path, fasta):
+    """Arguments of a run: command(backend, output, *more)."""
+    (tmp_path / "model.yaml").write_text(MODEL)
+    path = fasta("corpus.fa.gz", random_rna(60), types=["tRNA", "miRNA"] * 30)
+    fixed = "--steps 12 --tokens 400 --accumulate 3 --held-out 0.1 --log-every 1 --save-every 2"
+    fixed += f" --model {tmp_path / 'model.yaml'} --corpus {path} --types of\\s(.+)"
+
+    def make(backend, output, *more):
+        words = ["pretrain", *fixed.split(), "--backend", backend, "--device", "cpu"]
+        return [*words, "-o", str(output), "--held-out-every", "6", "--quiet", *more]
 
     return make
