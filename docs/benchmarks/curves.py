@@ -20,7 +20,7 @@ from riboswitch.training.log import read_log
 mpl.use("svg")
 mpl.rcParams["svg.hashsalt"] = "riboswitch"  # the same file each time
 
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt  # noqa: E402  # once the backend is set
 
 PANELS = (
     ("mlm", "loss of masked nucleotides, nats", np.log(4), "chance"),

@@ -29,7 +29,7 @@ def softmax_in_place(scores: Array) -> Array:
     """Softmax over the last axis, overwriting its argument.
 
     No weight is below e to the power of minus 60, which no sum notices: a processor is slow with
-    numbers that small, and takes twice as long for a sharp attention.
+    numbers that small, of which a sharp attention is full: docs/benchmarks/denormals.py.
     """
     scores -= scores.max(axis=-1, keepdims=True)
     np.maximum(scores, scores.dtype.type(-60), out=scores)

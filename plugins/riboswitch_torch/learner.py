@@ -177,7 +177,8 @@ def local_device(device: str) -> str:
 def _flushed() -> Iterator[None]:
     """Take numbers below 1e-38 for 0, in this thread and those that it begins.
 
-    Sharp attention has gradients that small, and with them a processor takes three times as long.
+    Sharp attention has gradients that small, with which processors are slow:
+    docs/benchmarks/denormals.py.
     """
     kept = bool(torch.full((1,), 1e-37).mul(0.01).item())  # torch does not tell
     torch.set_flush_denormal(True)
