@@ -52,6 +52,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("framework")
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Processes side by side must agree on names, and bytes may differ (gzip notes the time)."""
+    return "bytes" if isinstance(val, bytes) else None
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for name in _marked(item):
         if name not in registry().backends:

@@ -1,47 +1,17 @@
-"""A small corpus, a small model and runs of a few steps."""
+"""A small corpus, a small model and runs of a few steps, as fixtures."""
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from attrs import evolve
-from tests.training.runs import MODEL
+from tests.training.runs import MODEL, OPTIMIZATION, random_rna, small_entry, write_fasta
 
-from riboswitch.interfaces import ModelEntry
 from riboswitch.masking import recipe
-from riboswitch.registry import registry
 from riboswitch.training.corpus import Source
 from riboswitch.training.request import Request
-from riboswitch.training.settings import Optimization
-
-TINY = {"num_layers": 1, "hidden_size": 16, "num_heads": 2, "feed_forward_size": 24}
-OPTIMIZATION = Optimization(peak=3e-3, warmup=2)
-
-
-def small_entry(name: str, **changes: Any) -> ModelEntry:
-    """A registered model in a few numbers."""
-    entry = registry().model(name)
-    return evolve(entry, architecture=entry.architecture.evolve({**TINY, **changes}))
-
-
-def random_rna(count: int, *, seed: int = 0, longest: int = 90, step: int = 1) -> list[str]:
-    rng = np.random.default_rng(seed)
-    lengths = rng.integers(max(3, step), longest, count) // step * step
-    return ["".join(rng.choice([*"ACGU"], n)) for n in lengths]
-
-
-def write_fasta(path: Path, sequences: list[str], types: list[str] | None = None) -> Path:
-    kinds = types or [""] * len(sequences)
-    pairs = enumerate(zip(sequences, kinds, strict=True))
-    text = "".join(f">s{i} of {kind}\n{s}\n" for i, (s, kind) in pairs)
-    data = text.encode()
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
-    return path
 
 
 @pytest.fixture

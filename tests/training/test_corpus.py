@@ -7,7 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from tests.training.conftest import random_rna
+from tests.training.runs import random_rna
 
 from riboswitch.errors import ResourceError, SequenceError, StoreError, UsageError
 from riboswitch.registry import registry

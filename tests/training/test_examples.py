@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.training.conftest import random_rna, write_fasta
+from tests.training.runs import random_rna, write_fasta
 
 from riboswitch.masking import IGNORED, Origin, recipe
 from riboswitch.registry import registry

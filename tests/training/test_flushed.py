@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.training.conftest import OPTIMIZATION, small_entry
+from tests.training.runs import OPTIMIZATION, small_entry
 
 from riboswitch.registry import registry
 from riboswitch.testing.learner_works import work_of
