@@ -22,63 +22,42 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 OLDEST, *_ = PYTHONS
 OTHER_PYTHONS = [python for python in PYTHONS if python != PYTHON]
 TWO = ("-n", "2", "--dist", "loadfile")  # files side by side
-SLOW = [
-    *("cli/test_jobs.py", "docs", "contract/test_teeth*", "contract/test_guard.py"),
-    *("adapters/test_hostile.py", "parity/test_corpus.py"),
-]
-BEYOND_THE_CORE = [
-    *("adapters", "contract", "conversion"),
-    *("cli/test_check.py", "cli/test_embed.py", "cli/test_fetch.py"),
-]
+BEYOND_THE_CORE = ["adapters", "contract", "conversion"]  # and what is marked so
 EXAMPLES = ["riboswitch-jax", "riboswitch-splicebert"]
-PROJECT = nox.project.load_toml("pyproject.toml")["project"]
-PRETRAIN = PROJECT["optional-dependencies"]["pretrain"]
-TEST = ["pytest", "pytest-xdist", "hypothesis", "pyarrow", *PRETRAIN]
+MYPY = "mypy==2.4.1"
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PROJECT, TESTED = PYPROJECT["project"], PYPROJECT["dependency-groups"]
+EXTRAS = PROJECT["optional-dependencies"]
+TEST = ["pytest", "pytest-xdist", "hypothesis", "pyarrow", *EXTRAS["pretrain"]]
 FRAMEWORKS = {
     "numpy": [],
-    "torch": [
-        "torch==2.13.0",
-        "lightning-fabric==2.6.6",
-    ],  # by pip: elsewhere this may bring gigabytes of CUDA
-    "paddle": ["paddlepaddle==3.3.1"],
+    # By pip: elsewhere this may bring gigabytes of CUDA.
+    "torch": [*TESTED["tested-torch"], *TESTED["tested-distributed"]],
+    "paddle": TESTED["tested-paddle"],
 }
 LOWEST = {
     # What pyproject.toml allows at least, of the base install and of each framework.
-    "numpy": [line.replace(">=", "==") for line in PROJECT["dependencies"]],
-    "pretrain": [line.replace(">=", "==") for line in PRETRAIN],
-    "torch": ["torch==2.4.0", "lightning-fabric==2.4.0"],
-    "paddle": ["paddlepaddle==2.6.2"],
+    name: [line.replace(">=", "==") for line in lines]
+    for name, lines in {
+        "numpy": PROJECT["dependencies"],
+        "pretrain": EXTRAS["pretrain"],
+        "torch": EXTRAS["distributed"],
+        "paddle": EXTRAS["paddle"],
+    }.items()
 }
-PADDLE_3 = [  # tensors need Paddle 3.0, and say so
-    "tests/adapters/test_tensors.py",
-    "tests/conversion/test_edges.py::test_paddle_and_threads[lent]",
-    "tests/conversion/test_edges.py::test_paddle_and_threads[started-lent]",
-]
-TOGETHER = [  # what compares frameworks; the rest each session of one framework runs
-    *("tests/parity/test_backends.py", "tests/parity/test_fixtures.py"),
-    *("tests/parity/test_support.py", "tests/parity/test_tensor_pairs.py"),
-    "tests/training/test_agreement.py",
-]
 OF_A_FRAMEWORK = [
-    *("parity", "adapters/test_tensors.py", "training"),
-    *("contract/test_backends.py", "contract/test_learners.py"),
+    *("parity", "training", "contract/test_backends.py", "contract/test_learners.py"),
+    *("adapters/test_tensors.py", "adapters/test_tensor_frameworks.py"),
+    "adapters/test_tensor_memory.py",
 ]
 ALL = [package for packages in FRAMEWORKS.values() for package in packages]
 SITE = ["sphinx==9.0.4", "myst-parser==5.2.0", "sphinxcontrib-mermaid==2.1.1", "furo==2025.12.19"]
 PEERS = {
-    # PaddleNLP names no upper bounds, and newer ones of these break it.
     "paddlenlp": [
-        *("paddlepaddle==3.3.1", "paddlenlp==2.8.1"),
-        *("aistudio-sdk<0.3", "datasets<4", "huggingface-hub<1", "setuptools<81"),
+        *(*TESTED["tested-paddle"], *TESTED["tested-paddlenlp"]),
+        *EXTRAS["paddlenlp"],  # which has the upper bounds that PaddleNLP lacks
     ],
-    "torch": ["torch==2.13.0", "rna-fm==0.2.2", "multimolecule==0.2.2"],
-}
-PEER_TESTS = {
-    "paddlenlp": [
-        *("tests/peers/test_paddlenlp.py", "tests/parity/test_paddlenlp.py"),
-        *("tests/contract/test_backends.py::TestPaddleNLP", "tests/parity/test_support.py"),
-    ],
-    "torch": ["tests/peers/test_rnafm.py", "tests/peers/test_multimolecule.py"],
+    "torch": [*TESTED["tested-torch"], "rna-fm==0.2.2", "multimolecule==0.2.2"],
 }
 
 
@@ -118,10 +97,12 @@ def pythons(session: nox.Session) -> None:
     hostile files or test the contracts themselves. Above the oldest Python the core's are enough.
     """
     base = [*LOWEST["numpy"], *LOWEST["pretrain"], "pytest==8.0.0"]
-    lowest = base if session.python == OLDEST else [*PRETRAIN, "pytest"]
+    lowest = base if session.python == OLDEST else [*EXTRAS["pretrain"], "pytest"]
     session.install("-e", ".", "pytest-xdist", "hypothesis", *lowest)
-    parts = SLOW if session.python == OLDEST else [*SLOW, *BEYOND_THE_CORE]
-    left = [f"--ignore-glob=tests/{part}" for part in parts]
+    left = ["-m", "not slow"]
+    if session.python != OLDEST:
+        folders = [Path("tests", folder).resolve(strict=True) for folder in BEYOND_THE_CORE]
+        left = ["-m", "not (slow or beyond_the_core)", *(f"--ignore={f}" for f in folders)]
     session.run("pytest", *TWO, "--require-backend=numpy", *left, *session.posargs)
 
 
@@ -141,22 +122,23 @@ def lowest(session: nox.Session, backend: str) -> None:
     """One framework alone, in its lowest version, with the lowest of all else."""
     lowest = [*LOWEST["numpy"], *LOWEST["pretrain"], *LOWEST[backend], "pytest==8.0.0"]
     session.install("-e", ".", "pytest-xdist", "hypothesis", *lowest)
-    left = [f"--deselect={test}" for test in PADDLE_3] if backend == "paddle" else []
-    runs = ("command", "kills", "pretrain", "processes")  # `backend` has them
-    left += [f"--ignore=tests/training/test_{part}.py" for part in runs]
+    chosen = "framework and not stopped"  # `backend` has those
+    if backend == "paddle":
+        chosen += " and not paddle3"
     required = f"--require-backend={backend}"
     tests = [f"tests/{part}" for part in OF_A_FRAMEWORK]
-    session.run("pytest", *TWO, required, "-m", "framework", *left, *tests, *session.posargs)
+    session.run("pytest", *TWO, required, "-m", chosen, *tests, *session.posargs)
 
 
 @nox.session(python=PYTHON)
 @disposed
 def parity(session: nox.Session) -> None:
     """All frameworks in one process, and mypy, strict, on everything that is shipped."""
-    session.install("-e", ".", *TEST, *ALL, "ml_dtypes", "mypy==2.4.1")
+    session.install("-e", ".", *TEST, *ALL, "ml_dtypes", MYPY)
     session.run("mypy")
     required = "--require-backend=numpy,torch,paddle"
-    session.run("pytest", *TWO, required, *TOGETHER, *session.posargs)
+    tests = ("-m", "together", "tests/parity", "tests/training")
+    session.run("pytest", *TWO, required, *tests, *session.posargs)
 
 
 @nox.session(python=PYTHON)
@@ -167,8 +149,8 @@ def peers(session: nox.Session, peer: str) -> None:
     session.install("-e", ".", *TEST, *PEERS[peer])
     required = "paddle,paddlenlp" if peer == "paddlenlp" else peer
     needed = {"RIBOSWITCH_REQUIRE_PEERS": "fm,multimolecule" if peer == "torch" else ""}
-    args = (f"--require-backend={required}", *PEER_TESTS[peer], *session.posargs)
-    session.run("pytest", *args, env=needed)
+    tests = ("-m", f"peers_{peer}", "tests/peers", "tests/parity", "tests/contract")
+    session.run("pytest", f"--require-backend={required}", *tests, *session.posargs, env=needed)
     if peer == "torch":  # what multimolecule stands on also holds the example's original
         package = "docs/examples/riboswitch-splicebert"
         session.install("--no-deps", f"./{package}")
@@ -184,7 +166,7 @@ def examples(session: nox.Session) -> None:
         session.skip("JAX needs Python 3.11")
     folders = [f"docs/examples/{package}" for package in EXAMPLES]
     installed = [f"./{folder}" for folder in folders]
-    tools = ("pytest-xdist", "hypothesis", "mypy==2.4.1")
+    tools = ("pytest-xdist", "hypothesis", MYPY)
     session.install(".[testing]", *installed, *ALL, "jax==0.10.2", *tools)
     for package, folder in zip(EXAMPLES, folders, strict=True):
         module = package.replace("-", "_")

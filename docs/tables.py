@@ -21,6 +21,8 @@ from unittest.mock import patch
 
 import numpy as np
 from attrs import frozen
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from riboswitch import hookspecs
 from riboswitch.conversion.plan import make_plan
@@ -29,7 +31,13 @@ from riboswitch.interfaces import Array, BackendEntry, ModelEntry
 from riboswitch.registry import missing, refusal, registry
 from riboswitch.weights import LazyWeights
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # which pytest brings
+
 DOCS = Path(__file__).parent
+PYPROJECT = tomllib.loads((DOCS.parent / "pyproject.toml").read_text("utf-8"))
 BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->\n)", re.S)
 SUPPORT = DOCS / "support.md"
 
@@ -164,13 +172,13 @@ def declared(backend: str, device: str) -> tuple[str, ...]:
 
 def versions(backend: str) -> str:
     """The versions that nox installs, of NumPy the lowest one allowed and whatever is newest."""
+    project = PYPROJECT["project"]
     if backend == "numpy":
-        project = (DOCS.parent / "pyproject.toml").read_text("utf-8")
-        return f"numpy {_found(project, 'numpy>=')[0]} and the newest"
-    nox = (DOCS.parent / "noxfile.py").read_text("utf-8")
-    _, peers, rest = nox.partition("\nPEERS = ")
-    pinned = peers + rest if backend == "paddlenlp" else nox
-    return ", ".join(f"{p} {' and '.join(_found(pinned, p + '=='))}" for p in PINS[backend])
+        return f"numpy {_found(project['dependencies'], 'numpy')[0]} and the newest"
+    tried = [line for group in PYPROJECT["dependency-groups"].values() for line in group]
+    if backend != "paddlenlp":  # that is tried in no lower version
+        tried += project["optional-dependencies"][backend]
+    return ", ".join(f"{p} {' and '.join(_found(tried, p))}" for p in PINS[backend])
 
 
 def signature(hook: str) -> str:
@@ -209,12 +217,14 @@ def _ours() -> set[tuple[str, str]]:
     return {pair for name in own for pair in registry().announced(name)}
 
 
-def _found(text: str, begin: str) -> list[str]:
-    """The versions that stand behind some text, the lowest first."""
-    found = set(re.findall(rf'"{begin}([\d.]+)"', text))
+def _found(requirements: Iterable[str], package: str) -> list[str]:
+    """The versions of a package that requirements name, the lowest first."""
+    named = [wanted for wanted in map(Requirement, requirements) if wanted.name == package]
+    parts = [part for wanted in named for part in wanted.specifier]
+    found = {part.version for part in parts if part.operator in {">=", "=="}}
     if not found:
-        raise SystemExit(f"nothing says which version: {begin}")
-    return sorted(found, key=lambda version: [int(part) for part in version.split(".")])
+        raise SystemExit(f"nothing says which version: {package}")
+    return sorted(found, key=Version)
 
 
 def _stored_row(backend: str) -> list[str]:

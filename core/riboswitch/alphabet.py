@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from riboswitch.batch import TokenBatch, offsets_of
 from riboswitch.errors import SequenceError, UnknownLetterWarning, UsageError
+from riboswitch.errors import warn as give_warning
 
 LETTERS = frozenset("ACGTUIRYKMSWBDHVNX-.*|?")
 """What a token of letters may be made of; tokens with anything else are special."""
@@ -133,6 +133,10 @@ class Alphabet:
     def num_words(self, num_letters: int) -> int:
         """Words that a text of so many letters has."""
         return max(0, (num_letters - self.k) // self.stride + 1)
+
+    def num_letters(self, num_words: int) -> int:
+        """Letters of a text that has so many words, at least one."""
+        return (num_words - 1) * self.stride + self.k
 
     def num_tokens(self, num_letters: int, *, prompt: bool = False) -> int:
         """Tokens that a text of so many letters has, the special ones included."""
@@ -298,7 +302,7 @@ class Alphabet:
         )
         if found:
             message = unknown_message(found, len(set(homes.tolist())), self)
-            warnings.warn(message, UnknownLetterWarning, 4)
+            give_warning(message, UnknownLetterWarning)
 
     def _text(self, tokens: list[str]) -> str:
         if self.ind in tokens:

@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import attrs
-from attrs import field, frozen, validators
+from attrs import field, frozen
 
+from riboswitch.checks import MOST, flag, number, one_of, optional, whole
 from riboswitch.errors import UsageError
 
 Norm = Literal["pre", "post", "stream"]
 Activation = Literal["gelu", "relu", "swiglu"]
 Positions = Literal["learned", "rotary"]
 
-_MOST = 1 << 20  # of anything that is counted; more is a mistake, and would take for ever
-
-
-def _whole(lowest: int) -> Callable[[object, attrs.Attribute[int], int], None]:
-    def check(_: object, attribute: attrs.Attribute[int], value: int) -> None:
-        if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= _MOST:
-            raise ValueError(
-                f"{attribute.name} must be a whole number from {lowest} to {_MOST}, not {value!r}"
-            )
-
-    return check
-
-
-def _number(
-    lowest: float, highest: float
-) -> Callable[[object, attrs.Attribute[float], float], None]:
-    def check(_: object, attribute: attrs.Attribute[float], value: float) -> None:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not lowest <= value < highest:
-            raise ValueError(
-                f"{attribute.name} must be a number from {lowest} to below {highest}, not {value!r}"
-            )
-
-    return check
-
-
-_positive, _count = _whole(1), _whole(0)
-_flag = validators.instance_of(bool)
+_positive, _count = whole(1, MOST), whole(0, MOST)
 
 
 @frozen(kw_only=True)
@@ -93,27 +67,23 @@ class Architecture:
     num_layers: int = field(validator=_positive)
     num_heads: int = field(validator=_positive)
     feed_forward_size: int = field(validator=_positive)
-    positions: Positions = field(default="learned", validator=validators.in_(("learned", "rotary")))
-    max_positions: int | None = field(default=None, validator=validators.optional(_positive))
+    positions: Positions = field(default="learned", validator=one_of("learned", "rotary"))
+    max_positions: int | None = field(default=None, validator=optional(_positive))
     position_offset: int = field(default=0, validator=_count)
-    rotary_base: float = field(default=10000.0, validator=_number(1, 1e12))
+    rotary_base: float = field(default=10000.0, validator=number(1, 1e12))
     token_types: int = field(default=0, validator=_count)
-    embedding_norm: bool = field(default=False, validator=_flag)
-    norm: Norm = field(default="pre", validator=validators.in_(("pre", "post", "stream")))
-    norm_eps: float = field(default=1e-5, validator=_number(0, 1))
-    final_norm: bool = field(default=True, validator=_flag)
-    activation: Activation = field(
-        default="gelu", validator=validators.in_(("gelu", "relu", "swiglu"))
-    )
-    attention_bias: bool = field(default=True, validator=_flag)
-    token_dropout: float | None = field(default=None, validator=validators.optional(_number(0, 1)))
-    mask_id: int | None = field(default=None, validator=validators.optional(_count))
-    pooler: bool = field(default=False, validator=_flag)
-    lm_head: bool = field(default=True, validator=_flag)
-    lm_activation: Literal["gelu", "relu"] = field(
-        default="gelu", validator=validators.in_(("gelu", "relu"))
-    )
-    tied: bool = field(default=True, validator=_flag)
+    embedding_norm: bool = field(default=False, validator=flag)
+    norm: Norm = field(default="pre", validator=one_of("pre", "post", "stream"))
+    norm_eps: float = field(default=1e-5, validator=number(0, 1))
+    final_norm: bool = field(default=True, validator=flag)
+    activation: Activation = field(default="gelu", validator=one_of("gelu", "relu", "swiglu"))
+    attention_bias: bool = field(default=True, validator=flag)
+    token_dropout: float | None = field(default=None, validator=optional(number(0, 1)))
+    mask_id: int | None = field(default=None, validator=optional(_count))
+    pooler: bool = field(default=False, validator=flag)
+    lm_head: bool = field(default=True, validator=flag)
+    lm_activation: Literal["gelu", "relu"] = field(default="gelu", validator=one_of("gelu", "relu"))
+    tied: bool = field(default=True, validator=flag)
 
     def __attrs_post_init__(self) -> None:
         if self.hidden_size % self.num_heads:

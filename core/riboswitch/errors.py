@@ -70,12 +70,12 @@ def guarded(*passing: type[BaseException]) -> Iterator[None]:
     Args:
         passing: What it may raise beside our own errors and `MemoryError`.
     """
-    mistakes, ours = (Exception, SystemExit), (RiboswitchError, RiboswitchWarning, PluginError)
+    ours = (RiboswitchError, RiboswitchWarning, PluginError)
+    users = (KeyboardInterrupt, GeneratorExit, MemoryError)
     try:
         yield
-    except BaseException as error:
-        meant = isinstance(error, (*ours, MemoryError, *passing))
-        if meant or not isinstance(error, mistakes):
+    except BaseException as error:  # SystemExit and pytest's own are no Exceptions
+        if isinstance(error, (*ours, *users, *passing)):
             raise
         raise PluginError(said(error)) from error
 
@@ -85,10 +85,15 @@ def said(error: BaseException) -> str:
     first = error.args[0] if error.args else None
     told = first if isinstance(first, str) and len(error.args) > 1 else error  # attrs gives tuples
     try:
-        text = " ".join(f"{type(error).__name__}: {told}".split())
+        text = f"{type(error).__name__}: {told}"
     except Exception:  # a stranger's error that cannot even be printed
         text = type(error).__name__
-    return "".join(c if c.isprintable() else "?" for c in text)[:300]
+    return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """A text of somebody else's in one line that is safe to print."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))[:300]
 
 
 def warn(message: str, category: type[Warning] | None = None) -> None:

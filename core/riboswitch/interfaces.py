@@ -5,14 +5,16 @@ What stands here is not repeated on the implementations.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 from attrs.validators import (
     deep_iterable,
+    ge,
     instance_of,
     is_callable,
     matches_re,
@@ -23,14 +25,15 @@ from numpy.typing import NDArray
 from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
 from riboswitch.batch import TokenBatch
+from riboswitch.optimization import Pretraining
 from riboswitch.origins import Released
-from riboswitch.training.settings import Pretraining
 
 Array = NDArray[Any]
 """A NumPy array of any dtype."""
 
 Weights = Mapping[str, Array]
-"""Canonical weights, by the names and in the shapes of `Architecture.parameter_shapes()`.
+"""Canonical weights, by the names and in the shapes of `Architecture.parameter_shapes()`, in any
+float dtype and order in memory.
 
 A writeable array is the reader's to keep, but not to change in place: who reads it again may get
 the same memory. A read-only one is a view of a file that may change: what is to last must be a
@@ -68,11 +71,11 @@ class Backbone(Protocol):
                 there for those who look into a model: bulk jobs never ask for them.
 
         Returns:
-            For each name one array a sequence, in the batch's order, special tokens
-            included, float64 where the encoder computes in float64 and float32 elsewhere:
-            representation (T, D); logits (T, V); hidden_states (N + 1, T, D), the first one
-            the embedding, the last one the representation; attentions (N, H, T, T), each row of
-            which adds up to 1; pooled (D).
+            For each name one array a sequence, in the batch's order, which the caller keeps,
+            special tokens included, float64 where the encoder computes in float64 and float32
+            elsewhere: representation (T, D); logits (T, V); hidden_states (N + 1, T, D), the
+            first one the embedding, the last one the representation; attentions (N, H, T, T),
+            each row of which adds up to 1; pooled (D).
 
         Raises:
             MemoryError: Memory ran out, the device's too, whatever the framework raises. It
@@ -159,6 +162,30 @@ def _text() -> Any:
     return field(validator=instance_of(str))
 
 
+_sizes = deep_iterable([instance_of(int), ge(0)], instance_of(tuple))
+
+
+def _block(_: object, __: Attribute[Any], part: Any) -> None:
+    if not (isinstance(part, tuple) and len(part) == 2 and 0 <= part[0] < part[1]):
+        raise ValueError(f"part is {part!r}, and must be (k, n) with k from 0 to below n")
+
+
+def _patterns(_: object, attribute: Attribute[Any], patterns: Any) -> None:
+    """One text for a tuple would match nearly every name, by its letters."""
+    if not isinstance(patterns, tuple):
+        raise TypeError(f"{attribute.name} is {patterns!r}, and must be a tuple of patterns")
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{attribute.name} has {pattern!r}: {error}") from error
+
+
+def _pairs(_: object, attribute: Attribute[Any], pairs: Any) -> None:
+    if not isinstance(pairs, tuple) or not all(isinstance(p, tuple) and len(p) == 2 for p in pairs):
+        raise TypeError(f"{attribute.name} is {pairs!r}, and must be a tuple of pairs of names")
+
+
 def _takes_all(architecture: Architecture) -> None:
     """Refuse nothing."""
 
@@ -169,7 +196,8 @@ class BackendEntry:
 
     Attributes:
         name: As in `load(…, backend=name)`.
-        requires: Modules that must be importable. They are looked for and not imported.
+        requires: Packages that must be there. They are looked for and not imported, so that of
+            `jax.numpy` only `jax` is looked for.
         install: The command that brings them, for the error when one is missing and for
             `riboswitch doctor`.
         load: Imports the framework and returns the `Backend`.
@@ -216,6 +244,13 @@ class ModelEntry:
     source: str = _text()
     released: Released | None = field(default=None, validator=optional(instance_of(Released)))
     pretraining: Pretraining = field(factory=Pretraining, validator=instance_of(Pretraining))
+
+    def __attrs_post_init__(self) -> None:
+        if self.architecture.vocab_size != len(self.alphabet):
+            raise ValueError(
+                f"the model {self.name!r} has {self.architecture.vocab_size} embeddings for an "
+                f"alphabet of {len(self.alphabet)} tokens"
+            )
 
 
 class Tensor(Protocol):
@@ -275,12 +310,12 @@ class Rule:
             not together with `part` or `transpose`.
     """
 
-    canonical: str
-    file: str
-    part: tuple[int, int] | None = None
-    transpose: bool = False
-    zero_row: int | None = None
-    shape: tuple[int, ...] | None = None
+    canonical: str = _text()
+    file: str = _text()
+    part: tuple[int, int] | None = field(default=None, validator=optional(_block))
+    transpose: bool = field(default=False, validator=instance_of(bool))
+    zero_row: int | None = field(default=None, validator=optional([instance_of(int), ge(0)]))
+    shape: tuple[int, ...] | None = field(default=None, validator=optional(_sizes))
 
 
 @frozen(kw_only=True)
@@ -388,11 +423,13 @@ class Layout:
     plain: Callable[[str], str] = field(validator=is_callable())
     describe: Callable[[Checkpoint], Description | None] = field(validator=is_callable())
     rules: Callable[[Architecture, Checkpoint], Iterable[Rule]] = field(validator=is_callable())
-    ignored: tuple[str, ...] = ()
-    derived: tuple[str, ...] = ()
-    copies: tuple[tuple[str, str], ...] = ()
-    target: Callable[[ModelEntry], ModelEntry] = _itself
-    form: Callable[[ModelEntry], Form] | None = None
+    ignored: tuple[str, ...] = field(default=(), validator=_patterns)
+    derived: tuple[str, ...] = field(default=(), validator=_patterns)
+    copies: tuple[tuple[str, str], ...] = field(default=(), validator=_pairs)
+    target: Callable[[ModelEntry], ModelEntry] = field(default=_itself, validator=is_callable())
+    form: Callable[[ModelEntry], Form] | None = field(
+        default=None, validator=optional(is_callable())
+    )
 
 
 def float_dtype(dtype: str) -> type[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from typing import NamedTuple
 
 import numpy as np
 from attrs import evolve
@@ -15,7 +16,14 @@ from riboswitch.interfaces import Array, Checkpoint, Description, Layout, Rule, 
 from riboswitch.registry import registry
 from riboswitch.weights import LazyWeights, finite
 
-Recognised = tuple[Layout, Checkpoint, Description]
+
+class Recognised(NamedTuple):
+    """A checkpoint whose layout is known."""
+
+    layout: Layout
+    checkpoint: Checkpoint
+    """With plain names."""
+    description: Description
 
 
 def recognise(
@@ -42,7 +50,7 @@ def recognise(
         except RiboswitchError as error:
             damage = damage or CheckpointError(f"As the layout {layout.name!r}: {error}")
             continue
-        if found and family in (None, found[2].family):
+        if found and family in (None, found.description.family):
             return found
         other = other or found
     if other:
@@ -73,7 +81,7 @@ def _described(layout: Layout, checkpoint: Checkpoint) -> Recognised | None:
             f"{checkpoint.path} has {twins[0]!r} and {twins[1]!r}, which are one weight.\n"
             "It holds two models, or parts of them: save one."
         )
-    return (layout, plain, description) if description else None
+    return Recognised(layout, plain, description) if description else None
 
 
 def checkpoint_weights(
@@ -211,6 +219,12 @@ def _check_shape(checkpoint: Checkpoint, rule: Rule, shape: tuple[int, ...]) -> 
     expected = shape[::-1] if rule.transpose else shape
     if rule.part:
         expected = (expected[0] * rule.part[1], *expected[1:])
+    fits = rule.zero_row is None or rule.zero_row < (shape or (1,))[0]
+    if not fits or (rule.shape and np.prod(rule.shape) != np.prod(shape)):
+        raise CheckpointError(
+            f"The rule for {rule.canonical}, which has the shape {shape}, cannot be right.\n"
+            "Update or uninstall the plugin that announces its layout."
+        )
     expected = rule.shape or expected
     if found != expected and not (np.prod(found) == np.prod(expected) == 1):
         raise CheckpointError(

@@ -43,8 +43,7 @@ def max_residues(entry: ModelEntry, *, prompt: bool = False) -> int | None:
     limit = entry.architecture.max_tokens
     if limit is None:
         return None
-    words = limit - (4 if prompt else 2)
-    return words * entry.alphabet.stride + entry.alphabet.k - entry.alphabet.stride
+    return entry.alphabet.num_letters(limit - (4 if prompt else 2))
 
 
 def length_problem(

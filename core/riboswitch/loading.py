@@ -9,8 +9,8 @@ from typing import Any
 
 from attrs import evolve
 
-from riboswitch.errors import BackendError, UsageError
-from riboswitch.interfaces import Backend, ModelEntry, Weights
+from riboswitch.errors import BackendError, PluginError, UsageError, guarded
+from riboswitch.interfaces import Backbone, Backend, ModelEntry, Weights
 from riboswitch.model import Model
 from riboswitch.opening import misfit, open_model
 from riboswitch.registry import devices_of, dtypes_of, registry
@@ -36,7 +36,8 @@ def load(
     """Load a model, in evaluation mode.
 
     Args:
-        name: One of `models()`.
+        name: One of `models()`; or, with the path of your own model's weights, the name that it
+            was saved under.
         backend: `numpy`, `torch`, `paddle`, `paddlenlp` (RNAErnie only), a plugin's name, or
             `auto`: the best one installed that can compute the model.
         weights: `released` (fetched and checked when they are not here), `random` (from `seed`,
@@ -52,13 +53,30 @@ def load(
         BackendError: The backend is unknown, not installed or cannot do it.
         CheckpointError: The file is no checkpoint, is damaged or does not fit.
     """
-    entry = registry().model(name)
+    entry, arrays = _own(name, weights, architecture or {}) or (registry().model(name), None)
     if weights == "released":  # what cannot be is said before gigabytes come
         place(entry, backend, device, dtype)
-    entry, arrays = _weights(entry, weights, architecture or {}, seed)
+    if arrays is None:
+        entry, arrays = _weights(entry, weights, architecture or {}, seed)
     chosen, device, dtype = place(entry, backend, device, dtype)
-    backbone = chosen.build(entry.architecture, arrays, device=device, dtype=dtype)
+    try:
+        with guarded(OSError):  # what reading the weights may raise
+            backbone = chosen.build(entry.architecture, arrays, device=device, dtype=dtype)
+            if not isinstance(backbone, Backbone):
+                raise TypeError(f"build returned {type(backbone).__name__}, which is no Backbone")
+    except PluginError as error:
+        raise registry().fault(chosen, f"fails to build the model: {error}") from error
     return Model(entry, chosen, backbone, arrays, device, dtype)
+
+
+def _own(
+    name: str, weights: str | os.PathLike[str], overrides: Mapping[str, Any]
+) -> tuple[ModelEntry, Weights] | None:
+    """A model that nobody registered, where a checkpoint says that it is one of this name."""
+    if weights in ("released", "random") or name in registry().models:
+        return None
+    opened = open_model(Path(weights), None, overrides)
+    return (opened.entry, opened.weights) if opened.entry.name == name else None
 
 
 def _weights(

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 from attrs import frozen
@@ -18,15 +18,16 @@ from riboswitch.architecture import Architecture
 from riboswitch.batch import TokenBatch, by_budget
 from riboswitch.conversion.write import save
 from riboswitch.cores import num_cores
-from riboswitch.errors import SequenceError, UsageError
+from riboswitch.errors import PluginError, SequenceError, UsageError, guarded
 from riboswitch.interfaces import OUTPUTS, Array, Backbone, Backend, ModelEntry, Weights
 from riboswitch.limits import check_embed, length_problem
-from riboswitch.output import Fill, Output
+from riboswitch.output import Fill, Output, check_results
+from riboswitch.registry import registry
 from riboswitch.weights import LazyWeights
 from riboswitch.windows import cut, join, pool_rows
 
 Pool = Literal["mean", "max", "cls"]
-BATCH_TOKENS = {"cpu": 1024}
+CPU_BATCH_TOKENS = 1024
 GPU_BATCH_TOKENS = 32768
 SMALL = 128
 """Tokens below which a second core costs more than it brings."""
@@ -64,6 +65,33 @@ class Model:
         """What the encoder computes."""
         return self.entry.architecture
 
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens of a batch that the backbone is given at most, longer sequences apart."""
+        return CPU_BATCH_TOKENS if self.device == "cpu" else GPU_BATCH_TOKENS
+
+    @overload
+    def embed(
+        self,
+        sequences: Sequence[str],
+        *,
+        pool: None = None,
+        layer: int = -1,
+        window: int | None = None,
+        prompt: str | None = None,
+    ) -> list[Array]: ...
+
+    @overload
+    def embed(
+        self,
+        sequences: Sequence[str],
+        *,
+        pool: Pool,
+        layer: int = -1,
+        window: int | None = None,
+        prompt: str | None = None,
+    ) -> Array: ...
+
     def embed(
         self,
         sequences: Sequence[str],
@@ -72,7 +100,7 @@ class Model:
         layer: int = -1,
         window: int | None = None,
         prompt: str | None = None,
-    ) -> Any:
+    ) -> list[Array] | Array:
         """Embed sequences, in order, duplicates kept, without rows for special tokens.
 
         Args:
@@ -125,8 +153,8 @@ class Model:
         tokens = batch if isinstance(batch, TokenBatch) else self.alphabet.encode(batch)
         self._check_outputs(outputs)
         self._check_tokens(tokens)
-        chunks = by_budget(tokens.lengths, self._budget())
-        results = self._map(partial(self.backbone.forward, outputs=tuple(outputs)), tokens, chunks)
+        chunks = by_budget(tokens.lengths, self.batch_tokens)
+        results = self._map(partial(self._run, outputs=tuple(outputs)), tokens, chunks)
         order = np.argsort(np.concatenate(chunks)).tolist() if chunks else []
         flat = {n: [a for result in results for a in result[n]] for n in outputs}
         return Output({n: [arrays[i] for i in order] for n, arrays in flat.items()})
@@ -218,7 +246,7 @@ class Model:
         pieces = [p for i, t in enumerate(texts) for p in cut(i, len(t), window, self.alphabet)]
         parts = [texts[p.sequence][p.start : p.stop] for p in pieces]
         tokens = self.alphabet.encode_plain(parts, prompt=prompt, warn=not exact)
-        chunks = by_budget(tokens.lengths, self._budget())
+        chunks = by_budget(tokens.lengths, self.batch_tokens)
         now = None if window and pool != "cls" else pool
         states = partial(self._states, layer=layer, pool=now, tail=1 if prompt is None else 3)
         results = self._map(states, tokens, chunks, exact=exact)
@@ -232,9 +260,20 @@ class Model:
         """Rows of the residues of each sequence, pooled where no windows are to be joined."""
         last = layer in (-1, self.architecture.num_layers)
         output = "representation" if last else "hidden_states"
-        arrays = self.backbone.forward(batch, (output,))[output]
+        arrays = self._run(batch, (output,))[output]
         states = arrays if last else [a[layer] for a in arrays]
         return [_pool(s, pool, tail).astype(np.float32, copy=False) for s in states]
+
+    def _run(self, batch: TokenBatch, outputs: tuple[str, ...]) -> dict[str, list[Array]]:
+        """What the backbone computes, if it can be that."""
+        try:
+            with guarded():
+                results = self.backbone.forward(batch, outputs)
+                check_results(results, outputs, batch, self.architecture)
+        except PluginError as error:
+            problem = f"fails to compute {self.entry.name}: {error}"
+            raise registry().fault(self.backend, problem) from error
+        return results
 
     def _map(
         self,
@@ -253,9 +292,6 @@ class Model:
                 return [function(batch) for batch in batches]
             with ThreadPoolExecutor(min(cores, len(batches))) as pool:
                 return list(pool.map(function, batches))
-
-    def _budget(self) -> int:
-        return BATCH_TOKENS.get(self.device, GPU_BATCH_TOKENS)
 
     def _check_outputs(self, outputs: Sequence[str]) -> None:
         lacking = {"logits": not self.architecture.lm_head, "pooled": not self.architecture.pooler}

@@ -16,7 +16,7 @@ from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
 from riboswitch.errors import CheckpointError, UsageError, warn
 from riboswitch.interfaces import Checkpoint, Description, Layout, ModelEntry
-from riboswitch.layouts import checkpoint_weights, recognise
+from riboswitch.layouts import Recognised, checkpoint_weights, recognise
 from riboswitch.registry import registry
 from riboswitch.weights import LazyWeights
 
@@ -44,7 +44,7 @@ def identify(path: str | os.PathLike[str]) -> str:
     That is the registered one that it names, or the nearest one of its family.
     """
     checkpoint = registry().open_checkpoint(Path(path))
-    return nearest(path, recognise(checkpoint, registry().layouts)[2]).name
+    return nearest(path, recognise(checkpoint, registry().layouts).description).name
 
 
 def open_model(
@@ -67,7 +67,7 @@ def open_model(
     named = None if name is None else reg.model(name)
     checkpoint = reg.open_checkpoint(Path(path))
     found = recognise(checkpoint, reg.layouts, named.family if named else None)
-    entry = named or nearest(path, found[2])
+    entry = named or nearest(path, found.description)
     return _checkpoint(entry, Path(path), found, overrides)
 
 
@@ -94,7 +94,7 @@ def nearest(path: str | os.PathLike[str], found: Description) -> ModelEntry:
 def _checkpoint(
     entry: ModelEntry,
     path: Path,
-    recognised: tuple[Layout, Checkpoint, Description],
+    recognised: Recognised,
     overrides: Mapping[str, Any],
 ) -> Opened:
     layout, checkpoint, found = recognised

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
+from riboswitch.architecture import Architecture
+from riboswitch.batch import TokenBatch
 from riboswitch.errors import UsageError
 from riboswitch.interfaces import Array
 
@@ -52,6 +57,33 @@ class Output:
 
     def __repr__(self) -> str:
         return f"Output({', '.join(self._arrays)})"
+
+
+def check_results(
+    results: Mapping[str, Sequence[Array]],
+    outputs: Sequence[str],
+    batch: TokenBatch,
+    architecture: Architecture,
+) -> None:
+    """Raise `ValueError` where a backbone gave other arrays than were asked for."""
+    d, n = architecture.hidden_size, architecture.num_layers
+    lengths = batch.lengths.tolist()
+    for name in outputs:
+        arrays = results[name]
+        if len(arrays) != len(lengths):
+            raise ValueError(f"{name} has {len(arrays)} arrays for {len(lengths)} sequences")
+        for array, t in zip(arrays, lengths, strict=True):
+            shape = {
+                "representation": (t, d),
+                "logits": (t, architecture.vocab_size),
+                "hidden_states": (n + 1, t, d),
+                "attentions": (n, architecture.num_heads, t, t),
+                "pooled": (d,),
+            }[name]
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"{name} is no NumPy array, but a {type(array).__name__}")
+            if array.shape != shape:
+                raise ValueError(f"{name} has the shape {array.shape}, and should have {shape}")
 
 
 class Fill(NamedTuple):

@@ -6,12 +6,14 @@ nobody else.
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from difflib import get_close_matches
+from enum import Enum
 from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from threading import RLock
 from types import FunctionType
@@ -22,7 +24,15 @@ from attrs import define, field
 
 from riboswitch import hookspecs
 from riboswitch._version import __version__
-from riboswitch.errors import PluginError, PluginWarning, RiboswitchError, guarded, said, warn
+from riboswitch.errors import (
+    PluginError,
+    PluginWarning,
+    RiboswitchError,
+    guarded,
+    one_line,
+    said,
+    warn,
+)
 
 T = TypeVar("T")
 DISABLE = "RIBOSWITCH_DISABLE_PLUGINS"
@@ -34,6 +44,17 @@ LOCK = RLock()
 HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("riboswitch_"))
 
 
+class State(Enum):
+    """How far a plugin has come."""
+
+    WAITING = "waiting"
+    IMPORTING = "importing"
+    LOADED = "loaded"
+    IN_PART = "loaded in part"
+    LEFT_OUT = "left out"
+    DISABLED = "disabled"
+
+
 @define(eq=False)
 class Plugin:
     """One installed plugin.
@@ -42,8 +63,9 @@ class Plugin:
         point: How it is announced.
         package: The distribution that announces it, and its version.
         version: See `package`.
-        state: `waiting` until its answer is needed, `importing`, then `loaded`, `disabled` or what
-            is wrong.
+        state: `WAITING` until its answer is needed, `IMPORTING`, then `LOADED`; `IN_PART` where
+            something that it announces is left out, `LEFT_OUT` where all of it is.
+        problems: What is wrong with it, each in one line.
         functions: Its hooks.
         seconds: Spent on importing it and on its announcements.
     """
@@ -51,7 +73,8 @@ class Plugin:
     point: EntryPoint
     package: str
     version: str
-    state: str = "waiting"
+    state: State = State.WAITING
+    problems: list[str] = field(factory=list)
     functions: dict[str, Callable[..., Any]] = field(factory=dict)
     seconds: float = 0.0
 
@@ -65,6 +88,11 @@ class Plugin:
         """Names of the hooks that it implements."""
         return sorted(self.functions)
 
+    @property
+    def told(self) -> str:
+        """Its state in words, or what is wrong with it."""
+        return "; ".join(self.problems) or self.state.value
+
     def __str__(self) -> str:
         return f"plugin {self.name!r} of {self.package} {self.version}"
 
@@ -74,12 +102,12 @@ class Plugins(Sequence[Plugin]):
 
     def __init__(self, points: list[EntryPoint]) -> None:
         self._found = [Plugin(point, *_origin(point)) for point in points]
+        self._first = {plugin.name: plugin for plugin in reversed(self._found)}
         self._disabled = {name.strip() for name in os.environ.get(DISABLE, "").split(",")} - {""}
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
-        self._reported: set[tuple[int, str]] = set()
         self._unsaid: list[str] = []
-        if unknown := self._disabled - {plugin.name for plugin in self._found}:
+        if unknown := self._disabled.difference(*(_names(plugin) for plugin in self._found)):
             here = ", ".join(plugin.name for plugin in self._found)
             names = ", ".join(sorted(unknown))
             self._unsaid.append(f"{DISABLE} names no plugin: {names}.\nThere are: {here}")
@@ -91,7 +119,7 @@ class Plugins(Sequence[Plugin]):
         """A plugin, imported."""
         plugin = self._found[index]
         with LOCK:
-            if plugin.state == "waiting":
+            if plugin.state is State.WAITING:
                 self._load(plugin)
         return plugin
 
@@ -110,17 +138,27 @@ class Plugins(Sequence[Plugin]):
             with self._timed(plugin), guarded():
                 return [_checked(entry, kind) for entry in plugin.functions[hook]()]
         except (PluginError, RiboswitchError) as error:
-            self.report(plugin, f"{hook}: {error}")
+            self.report(plugin, f"{hook}: {_first_line(error)}", state=State.IN_PART)
             return []
 
-    def report(self, plugin: Plugin, problem: str, cure: str = "") -> None:
-        """Note what is wrong with a plugin, as its state and for the next `flush`, once."""
-        if (id(plugin), problem) in self._reported:
+    def report(
+        self, plugin: Plugin, problem: str, cure: str = "", *, state: State | None = None
+    ) -> None:
+        """Note what is wrong with a plugin, for its state and for the next `flush`, once.
+
+        Args:
+            plugin: Whose fault it is.
+            problem: What it did, and the error: "describe: KeyError: 'x'". One that differs in
+                the last part alone is the same.
+            cure: Instead of an update.
+            state: That it has now, if another.
+        """
+        plugin.state = state or plugin.state
+        if any(_kind(problem) == _kind(other) for other in plugin.problems):
             return
-        self._reported.add((id(plugin), problem))
-        plain = plugin.state in ("importing", "loaded")
-        plugin.state = problem if plain else f"{plugin.state}; {problem}"
-        self._note(plugin, f": {problem}" if plugin.functions else f" is left out: {problem}", cure)
+        plugin.problems.append(problem)
+        out = " is left out" if plugin.state is State.LEFT_OUT else ""
+        self._note(plugin, f"{out}: {problem}", cure)
 
     def flush(self) -> None:
         """Warn of what was noted; where warnings are errors, of one thing with each call."""
@@ -128,22 +166,34 @@ class Plugins(Sequence[Plugin]):
             warn(self._unsaid.pop(0), PluginWarning)
 
     def _load(self, plugin: Plugin) -> None:
-        if plugin.name in self._disabled:
-            plugin.state = "disabled"
+        first = self._first[plugin.name]
+        if self._disabled & _names(plugin, also=first is plugin):
+            plugin.state = State.DISABLED
             return
-        plugin.state = "importing"
+        if first is not plugin:
+            taken = f"the name {plugin.name!r} of its entry point is taken by the {first}"
+            cure = f"Tell the author of {plugin.package}, or uninstall it"
+            self.report(plugin, taken, cure, state=State.LEFT_OUT)
+            return
+        plugin.state = State.IMPORTING
         try:
             with self._timed(plugin), guarded():
                 if made_for := _other_version(plugin.point.dist):
                     problem = f"it was made for riboswitch {made_for}, and this is {__version__}"
-                    self.report(plugin, problem, f"Update {plugin.package} or riboswitch")
+                    cure = f"Update {plugin.package} or riboswitch"
+                    self.report(plugin, problem, cure, state=State.LEFT_OUT)
                     return
                 module = _imported(plugin.point)
                 self._manager.register(module, plugin.name)
                 plugin.functions = _functions(self._manager, module)
-                plugin.state = "loaded"
+                plugin.state = State.LOADED
         except (PluginError, RiboswitchError) as error:
-            self.report(plugin, str(error))
+            self.report(plugin, _first_line(error), state=State.LEFT_OUT)
+        except BaseException:  # ^C: whoever asks next begins anew
+            plugin.state = State.WAITING
+            if self._manager.has_plugin(plugin.name):
+                self._manager.unregister(name=plugin.name)
+            raise
 
     @contextmanager
     def _timed(self, plugin: Plugin) -> Iterator[None]:
@@ -161,7 +211,9 @@ class Plugins(Sequence[Plugin]):
 
     def _note(self, plugin: Plugin, what: str, cure: str) -> None:
         cure = cure or f"Update or uninstall {plugin.package}"
-        self._unsaid.append(f"{plugin}{what}.\n{cure}, or set {DISABLE}={plugin.name}.")
+        first = self._first.get(plugin.name, plugin) is plugin
+        name = plugin.name if first else _full_name(plugin)
+        self._unsaid.append(f"{plugin}{what}.\n{cure}, or set {DISABLE}={name}.")
 
 
 def installed() -> list[EntryPoint]:
@@ -170,7 +222,26 @@ def installed() -> list[EntryPoint]:
         points = list(entry_points(group=hookspecs.PROJECT))
     except Exception:  # one distribution's list cannot be read: the others' can
         points = [point for found in distributions() for point in _points(found)]
+    points = list({(_origin(point), point.name, point.value): point for point in points}.values())
     return sorted(points, key=lambda point: (_origin(point)[0] != OURS, point.name))
+
+
+def _kind(problem: str) -> list[str]:
+    return problem.split(": ")[:2]
+
+
+def _full_name(plugin: Plugin) -> str:
+    return f"{plugin.package}:{plugin.name}"
+
+
+def _names(plugin: Plugin, *, also: bool = True) -> set[str]:
+    """By what it can be disabled: of two of one name, the first one by that name alone too."""
+    return {_full_name(plugin), *([plugin.name] if also else [])}
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says, without the cure: it is meant for users, not for the author."""
+    return one_line(str(error).partition("\n")[0])
 
 
 def _points(found: Distribution) -> list[EntryPoint]:
@@ -228,12 +299,24 @@ def _functions(manager: pluggy.PluginManager, module: Any) -> dict[str, Callable
             raise AttributeError(f"{name} is not marked as a hook: put @riboswitch.impl before it")
     if not callers:
         raise AttributeError(f"{module!r} implements no hook: it is no plugin")
-    return {
+    found: dict[str, Callable[..., Any]] = {
         caller.name: one.function
         for caller in callers
         for one in caller.get_hookimpls()
         if one.plugin is module
     }
+    for name, function in found.items():
+        _check_arguments(name, function)
+    return found
+
+
+def _check_arguments(name: str, function: Callable[..., Any]) -> None:
+    """Pluggy lets a hook take fewer arguments than it is given."""
+    wanted = inspect.signature(getattr(hookspecs, name)).parameters
+    try:
+        inspect.signature(function).bind(**dict.fromkeys(wanted))
+    except TypeError as error:
+        raise TypeError(f"{name} takes the arguments ({', '.join(wanted)}): {error}") from error
 
 
 def _checked(entry: object, kind: type[T]) -> T:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint
@@ -20,8 +22,16 @@ from riboswitch.errors import (
     UsageError,
     guarded,
 )
-from riboswitch.interfaces import Backend, BackendEntry, Checkpoint, Draft, Layout, ModelEntry
-from riboswitch.plugins import LOCK, Plugin, Plugins, installed
+from riboswitch.interfaces import (
+    DTYPES,
+    Backend,
+    BackendEntry,
+    Checkpoint,
+    Draft,
+    Layout,
+    ModelEntry,
+)
+from riboswitch.plugins import DISABLE, LOCK, Plugin, Plugins, State, installed
 
 _TRAINERS = 'pip install "riboswitch[torch,pretrain]" or "riboswitch[paddle,pretrain]"'
 T = TypeVar("T", BackendEntry, ModelEntry, Layout)
@@ -69,13 +79,20 @@ class Entries(Mapping[str, T]):
             if self._asked == len(self._plugins):
                 return False
             plugin = self._plugins[self._asked]
-            if plugin.state == "importing":  # it asks itself what there is, while it is imported
+            if (
+                plugin.state is State.IMPORTING
+            ):  # it asks itself what there is, while it is imported
                 return False
             self._asked += 1
-            for entry in self._plugins.announced(plugin, self._hook, self._kind):
+            try:
+                announced = self._plugins.announced(plugin, self._hook, self._kind)
+            except BaseException:  # ^C: whoever asks next asks it again
+                self._asked -= 1
+                raise
+            for entry in announced:
                 if first := self.owners.get(entry.name):
                     taken = f"the name {entry.name!r} is taken by the {first}"
-                    self._plugins.report(plugin, f"{self._hook}: {taken}")
+                    self._plugins.report(plugin, f"{self._hook}: {taken}", state=State.IN_PART)
                 else:
                     self._found[entry.name], self.owners[entry.name] = entry, plugin
         self._plugins.flush()
@@ -187,16 +204,23 @@ class Registry:
             self._plugins.report(owner, f"{entry.name}: {problem}")
             self._plugins.flush()
 
+    def fault(self, backend: Backend, problem: str) -> BackendError:
+        """The error that names a backend, its package and version, and what is wrong with it."""
+        return _fault(backend.name, self._backends.owners.get(backend.name), problem)
+
     def _best(self, architecture: Architecture | None, *, trains: bool = False) -> Backend:
-        """The first one that starts; who does not is reported."""
+        """The first one that starts and says where it runs; who does not is reported."""
         failed: BackendError | None = None
         for name in self.able(architecture, trains=trains):
             entry = self._backends[name]
             try:
-                return self._start(entry)
+                backend = self._start(entry)
+                dtypes_of(backend, devices_of(backend)[0])
             except BackendError as error:
                 failed = failed or error
                 self.blame(entry, str(error).partition("\n")[0])
+            else:
+                return backend
         if failed:
             raise failed
         if trains:
@@ -214,7 +238,7 @@ class Registry:
             return entries[name]
         near = get_close_matches(name, entries, 1)
         hint = f"Did you mean {near[0]!r}? " if near else ""
-        out = [f"{p.name} ({p.state})" for p in self._plugins if p.state != "loaded"]
+        out = [f"{p.name} ({p.told})" for p in self._plugins if p.state is not State.LOADED]
         left = f"\nPlugins left out: {'; '.join(out)}" if out else ""
         error = BackendError if kind == "backend" else UsageError
         have = ", ".join(entries) or "none"
@@ -259,9 +283,8 @@ class Registry:
                     if function(path=path, draft=draft):
                         return
             except PluginError as error:
-                raise CheckpointError(
-                    f"The {plugin} fails to write: {error}\nUpdate or uninstall {plugin.package}."
-                ) from error
+                self._plugins.report(plugin, f"riboswitch_write_checkpoint: {error}")
+                self._plugins.flush()
         raise CheckpointError(
             f"No installed plugin writes the container {draft.container!r}.\n"
             "See `riboswitch plugins` for what is installed."
@@ -270,7 +293,7 @@ class Registry:
 
 def _started(entry: BackendEntry, owner: Plugin) -> Backend:
     try:
-        with guarded():
+        with guarded(), redirect_stdout(sys.stderr):  # what it prints is no data of ours
             backend = entry.load()
             if not isinstance(backend, Backend):
                 raise TypeError(f"its load returned {type(backend).__name__}, which is no Backend")
@@ -323,21 +346,28 @@ def _declared(
 ) -> tuple[str, ...]:
     try:
         with guarded():
-            names = tuple(function())
-            if not names or not all(isinstance(name, str) for name in names):
-                raise ValueError(f"{names!r:.80}")
+            said = function()
+            names = (said,) if isinstance(said, str) else tuple(said)
+            strange = not names or not all(isinstance(name, str) for name in names)
+            if strange or isinstance(said, str) or (what == "dtypes" and {*names} - {*DTYPES}):
+                raise ValueError(f"{said!r:.80}")
             return names
     except PluginError as error:
-        raise BackendError(
-            f"The backend {backend.name!r} does not say its {what}: {error}\n"
-            "Update or uninstall it, or take another one."
-        ) from error
+        raise registry().fault(backend, f"does not say its {what}: {error}") from error
+
+
+def _fault(name: str, owner: Plugin | None, problem: str) -> BackendError:
+    whose = f" of {owner.package} {owner.version}" if owner else ""
+    update = f"Update or uninstall {owner.package}" if owner else "Update or uninstall it"
+    cure = f"{update}, take another backend" + (f", or set {DISABLE}={owner.name}" if owner else "")
+    return BackendError(f"The backend {name!r}{whose} {problem}\n{cure}.")
 
 
 def _findable(module: str) -> bool:
+    """Whether a module's package is there. To look into that would import it."""
     try:
-        return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):  # its parent is missing, or half of it
+        return importlib.util.find_spec(module.partition(".")[0]) is not None
+    except Exception:  # half of it is missing, or somebody's finder is broken
         return False
 
 

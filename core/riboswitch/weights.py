@@ -13,6 +13,7 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from riboswitch.architecture import Architecture
 from riboswitch.interfaces import Array, Weights
@@ -63,10 +64,14 @@ def random_weights(architecture: Architecture, seed: int) -> Weights:
             return np.ones(shapes[name], np.float32)
         if name.endswith("bias"):
             return np.zeros(shapes[name], np.float32)
-        generator = np.random.Generator(np.random.Philox(key=[seed, crc32(name.encode())]))
+        generator = np.random.Generator(np.random.Philox(key=_key(seed, name)))
         return generator.standard_normal(shapes[name], np.float32) * np.float32(0.02)
 
     return LazyWeights(shapes, make)
+
+
+def _key(seed: int, name: str) -> NDArray[np.uint64]:
+    return np.array([seed, crc32(name.encode())], np.uint64)
 
 
 def owned(array: Array, dtype: Any) -> Array:

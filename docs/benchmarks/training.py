@@ -20,13 +20,13 @@ import numpy as np
 from attrs import evolve
 
 from riboswitch.masking import recipe
+from riboswitch.optimization import Optimization
 from riboswitch.registry import registry
 from riboswitch.training.batches import Batches
 from riboswitch.training.corpus import Source
 from riboswitch.training.log import read_log
 from riboswitch.training.pretrain import pretrain
 from riboswitch.training.request import Request
-from riboswitch.training.settings import Optimization
 
 MODELS = ("rnafm", "mrnafm", "rinalmo-nano", "rnaernie", "ribotiny")
 SIZES = {"num_layers": 2, "hidden_size": 32, "num_heads": 2, "feed_forward_size": 48}

@@ -8,8 +8,8 @@ from __future__ import annotations
 from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
 from riboswitch.interfaces import ModelEntry
+from riboswitch.optimization import Optimization, Pretraining
 from riboswitch.origins import Packaged, Released
-from riboswitch.training.settings import Optimization, Pretraining
 
 # The classes of ncRNA of Fiannaca et al. 2017, which it is trained to tell apart. It has no token
 # that announces one: they are predicted, not given.

@@ -10,8 +10,8 @@ from attrs import evolve
 from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
 from riboswitch.interfaces import ModelEntry
+from riboswitch.optimization import Optimization, Pretraining
 from riboswitch.origins import Released, ZenodoFile
-from riboswitch.training.settings import Optimization, Pretraining
 
 ALPHABET = Alphabet(
     tokens=("<cls>", "<pad>", "<eos>", "<unk>", "<mask>", *"ACGTIRYKMSWBDHVN-"),

@@ -8,8 +8,8 @@ from __future__ import annotations
 from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
 from riboswitch.interfaces import ModelEntry
+from riboswitch.optimization import Optimization, Pretraining
 from riboswitch.origins import ByHand, Released
-from riboswitch.training.settings import Optimization, Pretraining
 
 TYPES = tuple(
     """
@@ -66,10 +66,12 @@ MODELS = (
                 "repository, under output/BERT,ERNIE,MOTIF,PROMPT/checkpoint_final."
             ),
         ),
-        # The paper, section "Methods"; the decay is the default of the trainer that it used.
+        # As in the authors' run_pretrain.py: its lowest rate is its highest.
         pretraining=Pretraining(
             recipe="rnaernie",
-            optimization=Optimization(schedule="linear", peak=1e-4, warmup=0.02, dropout=0.1),
+            optimization=Optimization(
+                schedule="constant", peak=1e-4, warmup=0.02, weight_decay=0.0, dropout=0.1
+            ),
         ),
     ),
 )

@@ -8,8 +8,8 @@ from __future__ import annotations
 from riboswitch.alphabet import Alphabet
 from riboswitch.architecture import Architecture
 from riboswitch.interfaces import ModelEntry
+from riboswitch.optimization import Optimization, Pretraining
 from riboswitch.origins import HubFile, Released
-from riboswitch.training.settings import Optimization, Pretraining
 
 _SPECIAL = ("<cls>", "<pad>", "<eos>", "<unk>")
 _NULLS = tuple(f"<null_{i}>" for i in range(1, 5))  # they pad the vocabulary to whole eights

@@ -10,7 +10,7 @@ import numpy as np
 from riboswitch.architecture import Architecture
 from riboswitch.cores import Threads, num_cores
 from riboswitch.interfaces import Weights
-from riboswitch.training.settings import Optimization
+from riboswitch.optimization import Optimization
 from riboswitch_paddle.runtime import (
     GEMM,
     environment,

@@ -14,8 +14,8 @@ from paddle.nn import functional
 
 from riboswitch.cores import Threads
 from riboswitch.interfaces import Array
+from riboswitch.optimization import Optimization
 from riboswitch.training.learner import Predicted, Work
-from riboswitch.training.settings import Optimization
 from riboswitch.weights import LazyWeights
 from riboswitch_paddle.attention import Packing, Tensor, pieces
 from riboswitch_paddle.backbone import Encoder, PaddleBackbone, out_of_memory

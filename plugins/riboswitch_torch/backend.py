@@ -10,7 +10,7 @@ import torch
 
 from riboswitch.architecture import Architecture
 from riboswitch.interfaces import Weights
-from riboswitch.training.settings import Optimization
+from riboswitch.optimization import Optimization
 from riboswitch_torch.backbone import Encoder, TorchBackbone
 from riboswitch_torch.learner import TorchLearner, local_device, process
 

@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from riboswitch.errors import BackendError
 from riboswitch.interfaces import Array
+from riboswitch.optimization import Optimization
 from riboswitch.training.learner import Predicted, Work
-from riboswitch.training.settings import Optimization
 from riboswitch.weights import LazyWeights
 from riboswitch_torch.attention import Packing
 from riboswitch_torch.backbone import Encoder, TorchBackbone, out_of_memory

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.adapters.hostile import good_files, hostile_files
+from tests.adapters.hostile_watch import read_all
 
 from riboswitch.errors import CheckpointError
 from riboswitch_adapters.readers.torch_files import (
@@ -21,17 +21,11 @@ from riboswitch_adapters.readers.torch_files import (
     read_torch,
 )
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 READERS = [read_file, read_torch, read_pdparams, read_safetensors]
 SECONDS, BYTES = 1.0, 64 << 20
-
-
-def _module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _watch(target: Path) -> Any:
@@ -44,8 +38,8 @@ def _watch(target: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    hostile, target = _module("hostile"), tmp_path_factory.mktemp("hostile")
-    for name, content in (*hostile.hostile_files(), *hostile.good_files()):
+    target = tmp_path_factory.mktemp("hostile")
+    for name, content in (*hostile_files(), *good_files()):
         assert not (target / name).exists(), f"two files are called {name}"
         (target / name).write_bytes(content)
     return target
@@ -164,4 +158,4 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
 def test_the_error_says_what_is_wrong(folder: Path, name: str, said: str) -> None:
     with pytest.raises(CheckpointError, match=said):
         tree = read_file(folder / name)[1]
-        _module("hostile_watch").read_all(tree)
+        read_all(tree)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import subprocess
@@ -9,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.cli.small_jobs import request
+
+from riboswitch.jobs.embed import embed_file
 
 SMALL = [
     "--model=rinalmo-nano",
@@ -71,3 +75,16 @@ def whole_hash():
         return digest.hexdigest()
 
     return hashed
+
+
+@pytest.fixture
+def records(cli) -> Path:
+    """A few hundred real sequences."""
+    lines = gzip.decompress(cli.sample.read_bytes()).decode().split(">")[1:201]
+    return cli.write("in.fa", "".join(f">{record}" for record in lines))
+
+
+@pytest.fixture
+def expected(records: Path, tmp_path: Path, whole_hash) -> str:
+    embed_file(request(records, tmp_path / "whole.emb"))
+    return whole_hash(tmp_path / "whole.emb")

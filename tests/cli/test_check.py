@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.beyond_the_core
+
 PLUGIN = """
 from attrs import evolve
 from riboswitch import impl

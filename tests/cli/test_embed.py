@@ -12,6 +12,8 @@ import pytest
 
 import riboswitch
 
+pytestmark = pytest.mark.beyond_the_core
+
 FASTA = ">one first\nGGGAAACCC\n>two\nACGU\nACGU\n>one again\nggguuu\n"
 
 
@@ -222,11 +224,11 @@ def test_codons_need_whole_triplets(cli) -> None:
         (["--architecture=num_heads=7"], "do not divide"),
         (["--workers=0"], "must be positive"),
         (["--weights=released"], "ever released"),
-        (["--architecture=norm_eps=abc"], "norm_eps must be a number"),
-        (["--architecture=num_heads=true"], "num_heads must be a whole number"),
-        (["--architecture=num_layers=99999999"], "num_layers must be a whole number"),
+        (["--architecture=norm_eps=abc"], "norm_eps is 'abc', and must be a number"),
+        (["--architecture=num_heads=true"], "num_heads is True, and must be a whole"),
+        (["--architecture=num_layers=99999999"], "num_layers is 99999999, and must be"),
         (["--architecture=vocab_size=5"], "5 embeddings for an alphabet"),
-        (["--architecture=rotary_base=0"], "rotary_base must be"),
+        (["--architecture=rotary_base=0"], "rotary_base is 0, and must be"),
         (["--seed=99999999999999999999999"], "seed lies between"),
         (["-o", "-"], "cannot go to stdout"),
     ],

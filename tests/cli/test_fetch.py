@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import random
 import resource
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.released.loopback import serving
 
 from riboswitch.registry import registry
 
-HELPER = Path(__file__).parents[1] / "core" / "loopback.py"
-_spec = importlib.util.spec_from_file_location("loopback", HELPER)
-assert _spec and _spec.loader
-loopback = sys.modules.setdefault("loopback", importlib.util.module_from_spec(_spec))
-_spec.loader.exec_module(loopback)
+pytestmark = pytest.mark.beyond_the_core
 
 CONTENT = random.Random(9).randbytes(3_000_000)
 
 
 @pytest.fixture
 def server(monkeypatch, tmp_path):
-    with loopback.serving(CONTENT) as running:
+    with serving(CONTENT) as running:
         running.commit = registry().model("mrnafm").released.source.revision
         monkeypatch.setenv("HF_ENDPOINT", running.endpoint)
         monkeypatch.setenv("RIBOSWITCH_CACHE", str(tmp_path / "cache"))

@@ -1,12 +1,10 @@
-"""A stranger's plugin, installed for one test; `crate.py` is the stranger's container."""
+"""A stranger's plugin, installed for one test."""
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -14,10 +12,6 @@ import pytest
 from riboswitch import impl
 from riboswitch.plugins import installed
 from riboswitch.registry import Registry, registry
-
-_spec = importlib.util.spec_from_file_location("crate", Path(__file__).with_name("crate.py"))
-sys.modules["crate"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(sys.modules["crate"])
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ class TestPaddle(BackendContract):
     backend = "paddle"
 
 
+@pytest.mark.peers_paddlenlp
 @pytest.mark.backend("paddlenlp")
 class TestPaddleNLP(BackendContract):
     backend = "paddlenlp"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from attrs import evolve
-from crate import CODES, Crate, written
+from tests.contract.crate import CODES, Crate, written
 
 from riboswitch.errors import CheckpointError
 from riboswitch.interfaces import Form

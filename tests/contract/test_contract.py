@@ -5,9 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from riboswitch.testing import BackendContract, Contract, LayoutContract, overrides
+from riboswitch.errors import BackendError
+from riboswitch.testing import (
+    BackendContract,
+    Contract,
+    LayoutContract,
+    LearnerContract,
+    overrides,
+)
 
 TEST = "test_a_call_repeats_itself_bit_for_bit"
 FILE = f"""
@@ -100,10 +108,45 @@ def test_an_author_may_add_tests_and_facts_of_their_own():
     assert made(test_more=lambda self: None, folder="x", helper=lambda self: None)
 
 
-def test_only_half_precision_may_stray_further():
-    contract = made(half_tolerance={"float32": 1.0})()
-    with pytest.raises(TypeError, match="float32"):
-        contract.test_devices_and_dtypes_are_declared()
+FURTHER = "its tables have 8 bits"
+
+
+@pytest.mark.parametrize(
+    ("strays", "problem"),
+    [
+        ({"float32": (0.1, FURTHER)}, "for half precision, not for float32"),
+        ({"float16": 0.02}, r"0\.02 in float16 without a reason"),
+        ({"float16": (0.02, " ")}, "without a reason"),
+        ({"bfloat16": (float("inf"), FURTHER)}, r"allows inf in bfloat16; 0\.25 is the most"),
+        ({"bfloat16": (float("nan"), FURTHER)}, r"0\.25 is the most"),
+        ({"bfloat16": (0.26, FURTHER)}, r"0\.25 is the most"),
+        ({"bfloat16": (0.0, FURTHER)}, r"0\.25 is the most"),
+    ],
+)
+def test_half_precision_strays_so_far_and_with_a_reason(strays, problem):
+    with pytest.raises(TypeError, match=problem):
+        made(half_tolerance=strays)
+    with pytest.raises(TypeError, match=problem):
+        made(LearnerContract, half_tolerance=strays)
+
+
+def test_half_precision_may_stray_further():
+    contract = made(half_tolerance={"bfloat16": (0.25, FURTHER)})()
+    one, other = ({"logits": [np.full(9, x)]} for x in (1.0, 1.2))
+    contract.near(other, one, "bfloat16", "within")
+    with pytest.raises(AssertionError, match=r"in float16 is 0\.2 off, more than 0\.01"):
+        contract.near(other, one, "float16", "the table's")
+
+
+@pytest.mark.parametrize("said", [{"float16": ""}, {"float16": None}, {"int8": "no reason"}])
+def test_a_dtype_that_is_another_has_a_reason(said):
+    with pytest.raises(TypeError, match="same_bits has a dtype and its reason"):
+        made(same_bits=said)
+
+
+def test_an_unknown_backend_is_named_with_the_nearest():
+    with pytest.raises(BackendError, match=r"no backend 'nunpy'\.\n(.*\n)*Did you mean 'numpy'"):
+        _ = made(backend="nunpy")().entry
 
 
 def test_exempted_tests_run_and_must_fail(tmp_path):

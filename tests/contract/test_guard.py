@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HEAD = """
 import pytest
 from riboswitch.testing import LayoutContract, ModelContract, overrides
@@ -157,3 +159,95 @@ class TestMine(LayoutContract):
     done = run(tmp_path, source, test)
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
+
+
+CHANGED = f"""{HEAD}
+class Nano(ModelContract):
+    model = "rinalmo-nano"
+
+class TestSetup(Nano):
+    def setup_method(self):
+        self.small = lambda *a: None
+
+class TestFixture(Nano):
+    @pytest.fixture(autouse=True)
+    def _quiet(self):
+        self.test_it_is_registered = lambda: None
+
+class TestLater(Nano):
+    @pytest.fixture(autouse=True)
+    def _quiet(self, monkeypatch):
+        monkeypatch.setattr(type(self), "texts", lambda self: [])
+
+class TestExempt(Nano):
+    @pytest.fixture(autouse=True)
+    def _quiet(self):
+        self.exempt = {{"test_it_is_registered": ""}}
+
+class TestLax(BackendContract):
+    backend = "numpy"
+
+    def setup_method(self):
+        self.half_tolerance = {{"float16": float("inf")}}
+
+class TestMisspelled(BackendContract):
+    backend = "nunpy"
+
+class TestMissing(BackendContract):
+    pass
+
+class TestNoModel(ModelContract):
+    model = "rinalmo-nono"
+    exempt = {{"test_it_is_registered": "it would be an expected failure"}}
+
+class TestNoLayout(LayoutContract):
+    layout = "rinalm"
+
+class TestOwnFacts(Nano):
+    def setup_method(self):
+        self.folder, self.sizes = "x", {{**self.sizes, "num_layers": 1}}
+"""
+SAID = {
+    "Setup": r"TestSetup sets self\.small, which replaces a part of the contract",
+    "Fixture": r"sets self\.test_it_is_registered, which replaces a part",
+    "Later": r"TestLater\.texts replaces a part of the contract without a reason",
+    "Exempt": "exempts 'test_it_is_registered' without a reason",
+    "Lax": "half_tolerance allows inf in float16 without a reason",
+    "Misspelled": r"There is no backend 'nunpy'\.\n(.*\n)*Did you mean 'numpy'\?",
+    "Missing": r"TestMissing does not state 'backend', which says what is tested\.",
+    "NoModel": r"There is no model 'rinalmo-nono'\.\n(.*\n)*Did you mean 'rinalmo-nano'\?",
+    "NoLayout": r"There is no layout 'rinalm'\.\n(.*\n)*Did you mean 'rinalmo'\?",
+}
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    names = "it_is_registered or TestMi or (TestLax and outputs_fit)"
+    source = CHANGED.replace("import Layout", "import BackendContract, Layout")
+    return run(tmp_path_factory.mktemp("author"), source, "-k", names, "-rs").stdout
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_what_is_wrong_is_said_once(changed, name):
+    assert len(re.findall(rf"Test{name}::\S+ FAILED", changed)) == 1, changed
+    assert not re.search(rf"Test{name}::\S+ (PASSED|XFAIL|XPASS|ERROR)", changed), changed
+    _, _, said = changed.partition(f"_ Test{name}.test_")
+    assert re.search(SAID[name], said.partition("\n____")[0]), said
+
+
+def test_the_other_tests_of_a_class_are_left_out(changed):
+    left = re.findall(r"TestMisspelled::\S+ SKIPPED", changed)
+    assert len(left) > 60
+    assert re.search(r"SKIPPED .*::TestMisspelled::test_\S+ says what is wrong", changed)
+
+
+def test_a_test_may_have_facts_of_its_own(changed):
+    assert "TestOwnFacts::test_it_is_registered PASSED" in changed
+
+
+def test_one_that_is_run_again_fails_again(tmp_path):
+    source = f"{HEAD}\nclass TestMine(ModelContract):\n    model = 'nowhere'\n"
+    test = "test_mine.py::TestMine::test_it_is_registered"
+    done = run(tmp_path, source, "--keep-duplicates", test, test)
+    assert re.search("2 failed|1 failed", done.stdout), done.stdout
+    assert "skipped" not in done.stdout

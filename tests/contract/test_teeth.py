@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from attrs import evolve
+from tests.contract.broken import NUMPY, Backbone, Broken, announced, building, computing, run
 
 from riboswitch.errors import CheckpointError
 from riboswitch.interfaces import DTYPES
@@ -17,7 +18,7 @@ from riboswitch.registry import registry
 from riboswitch.testing import BackendContract, ModelContract
 from riboswitch.weights import LazyWeights
 
-NUMPY = registry().backend("numpy")
+pytestmark = pytest.mark.slow
 
 
 class TestBroken(BackendContract):
@@ -25,62 +26,9 @@ class TestBroken(BackendContract):
     backend = "broken"
 
 
-class Backbone:
-    def __init__(self, inner, broken) -> None:
-        self.inner, self.broken, self.module = inner, broken, broken.module
-
-    def forward(self, batch, outputs):
-        return self.broken.forward(self.inner, batch, outputs)
-
-    def canonical(self):
-        return self.broken.canonical(self.inner)
-
-
-class Broken:
-    """NumPy, until one of its parts is replaced."""
-
-    name, version, module = "broken", "0", SimpleNamespace(training=False)
-
-    def devices(self):
-        return ("cpu",)
-
-    def dtypes(self, device):
-        return NUMPY.dtypes(device)
-
-    def build(self, architecture, weights, *, device, dtype):
-        return Backbone(NUMPY.build(architecture, weights, device=device, dtype=dtype), self)
-
-    def forward(self, inner, batch, outputs):
-        return inner.forward(batch, outputs)
-
-    def canonical(self, inner):
-        return inner.canonical()
-
-    single_thread = NUMPY.single_thread
-
-
-def building(change: Callable) -> dict[str, object]:
-    """Build with another architecture or other weights."""
-
-    def build(self, architecture, weights, *, device, dtype):
-        return Broken.build(self, *change(architecture, weights), device=device, dtype=dtype)
-
-    return {"build": build}
-
-
 def ignoring(**values) -> dict[str, object]:
     """Build as if the architecture had another value, where the weights allow it."""
     return building(lambda a, w: (a.evolve(values), w))
-
-
-def computing(change: Callable) -> dict[str, object]:
-    """Change each output, given its name, arrays and batch."""
-
-    def forward(self, inner, batch, outputs):
-        found = inner.forward(batch, outputs)
-        return {name: change(name, arrays, batch) for name, arrays in found.items()}
-
-    return {"forward": forward}
 
 
 def swapped(architecture, weights):
@@ -278,17 +226,7 @@ MUTANTS = {
 
 @pytest.fixture
 def announce(install):
-    def add(parts: dict[str, object], **changes: object) -> TestBroken:
-        backend = type("Mutant", (Broken,), parts)()
-        entry = evolve(registry().backends["numpy"], name="broken", load=lambda: backend, **changes)
-        install(riboswitch_backends=lambda: [entry])
-        return TestBroken()
-
-    return add
-
-
-def run(contract: TestBroken, test: str, parameter: str | None) -> None:
-    getattr(contract, test)(*([parameter] if parameter else []))
+    return partial(announced, install, TestBroken)
 
 
 @pytest.mark.parametrize(("test", "parameter"), sorted({m[1:] for m in MUTANTS.values()}, key=str))

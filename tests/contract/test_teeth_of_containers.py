@@ -11,10 +11,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from attrs import evolve
-from crate import CODES, Crate, Item
+from tests.contract.crate import CODES, Crate, Item
 
 from riboswitch.errors import CheckpointError
 from riboswitch.testing import ContainerContract
+
+pytestmark = pytest.mark.slow
 
 
 class Contract(ContainerContract):

@@ -13,6 +13,8 @@ from riboswitch.interfaces import Description
 from riboswitch.registry import registry
 from riboswitch.testing import LayoutContract, ModelContract
 
+pytestmark = pytest.mark.slow
+
 REG = registry()
 SIZES = {"hidden_size": 48, "num_layers": 2}
 ERNIE, FM = REG.models["rnaernie"], REG.models["rnafm"]
@@ -20,10 +22,6 @@ MODELS = {
     "another name": (evolve(ERNIE, name="other"), "it_is_registered"),
     "no licence": (evolve(ERNIE, licence=""), "it_is_registered"),
     "a source of two lines": (evolve(ERNIE, source="a\nb"), "it_is_registered"),
-    "too few embeddings": (
-        evolve(ERNIE, architecture=evolve(ERNIE.architecture, vocab_size=30)),
-        "alphabet_and_architecture_fit",
-    ),
     "another mask": (
         evolve(ERNIE, architecture=evolve(ERNIE.architecture, mask_id=0)),
         "alphabet_and_architecture_fit",

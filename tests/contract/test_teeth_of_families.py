@@ -17,6 +17,8 @@ from riboswitch.interfaces import ModelEntry
 from riboswitch.registry import registry
 from riboswitch.testing import ModelContract
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"hidden_size": 24, "num_layers": 2, "num_heads": 3, "feed_forward_size": 20}
 BERT = {"cls": "[CLS]", "pad": "[PAD]", "eos": "[SEP]", "unk": "[UNK]", "mask": "[MASK]"}
 SPECIAL = ("<cls>", "<pad>", "<eos>", "<unk>", "<mask>")
@@ -138,10 +140,6 @@ MUTANTS: dict[str, tuple[Callable[[], ModelEntry], str]] = {
     "words of another length": (changed(CODONS, k=2, stride=2), "alphabet_and_architecture_fit"),
     "no room for a codon": (built(CODONS, max_positions=4), "alphabet_and_architecture_fit"),
     "another mask in the architecture": (built(CODONS, mask_id=3), "alphabet_and_architecture_fit"),
-    "an embedding too many": (
-        built(PLAIN, vocab_size=len(LETTERS) + 1),
-        "alphabet_and_architecture_fit",
-    ),
     "a name that is taken": (
         lambda: evolve(CODONS, family="rnafm"),
         "its_family_shares_one_alphabet",

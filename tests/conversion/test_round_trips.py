@@ -224,3 +224,13 @@ def test_the_licence_goes_with_the_weights(entry, draw, sources, tmp_path) -> No
     assert report.licence == "CC BY 4.0, of somebody"
     again = quietly(tmp_path / "mm", tmp_path / "again", "riboswitch")
     assert again.licence == "CC BY 4.0, of somebody"
+
+
+@pytest.mark.filterwarnings("ignore::riboswitch.errors.RiboswitchWarning")
+def test_the_frequencies_of_rinalmo_plain(entry, draw, bits, tmp_path):
+    made = entry("rinalmo-giga", num_heads=2, hidden_size=16)
+    save(made, draw(made, "float32"), tmp_path / "new.pt", "rinalmo-plain")
+    name = "transformer.blocks.1.mh_attn.mh_attn.rotary_emb.inv_freq"
+    dtype, shape, raw = bits(tmp_path / "new.pt")[name]
+    assert (dtype, shape) == ("float32", (4,))
+    np.testing.assert_allclose(np.frombuffer(raw, "f4"), [1, 0.1, 0.01, 0.001], rtol=1e-6)

@@ -1,10 +1,14 @@
-"""What an import brings along, in a fresh interpreter."""
+"""What an import brings along, in a fresh interpreter, and the names that come when used."""
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
+from pathlib import Path
+
+import riboswitch
 
 FRAMEWORKS = {"torch", "paddle", "paddlenlp", "safetensors", "pyarrow", "jax", "tensorflow"}
 FRAMEWORKS |= {"huggingface_hub", "pooch", "requests"}
@@ -67,3 +71,17 @@ def test_names_come_when_they_are_used():
         "assert not hasattr(riboswitch, 'lod')"
     )
     run(code)
+
+
+def test_the_lazy_names_are_those_that_type_checkers_see():
+    tree = ast.parse(Path(riboswitch.__file__).read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        (node.module, alias.name)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    homes = {(f"riboswitch.{m}", n) for m, names in riboswitch._HOMES.items() for n in names}
+    homes |= {("riboswitch", room) for room in riboswitch._ROOMS}
+    assert seen == homes

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 

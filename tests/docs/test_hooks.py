@@ -12,6 +12,8 @@ import pytest
 
 from riboswitch import hookspecs
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[2] / "docs" / "hooks.md").read_text("utf-8")
 HOOKS = [name for name in vars(hookspecs) if name.startswith("riboswitch_")]
 PLUGIN = re.compile(r"^<!-- plugin: (\w+) -->\n```python\n(.*?)^```$", re.M | re.S)

@@ -6,7 +6,16 @@ import sys
 
 import numpy as np
 import pytest
-from masks import ALPHABETS, CODONS, KMERS, MOTIFS, NUCLEOTIDES, only, random_texts, runs
+from tests.masking.masks import (
+    ALPHABETS,
+    CODONS,
+    KMERS,
+    MOTIFS,
+    NUCLEOTIDES,
+    only,
+    random_texts,
+    runs,
+)
 
 from riboswitch import Alphabet, UsageError
 from riboswitch.masking import Motifs, Origin, motifs, noise, recipe

@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from masks import ALPHABETS, KMERS, NUCLEOTIDES, TYPES, only, random_texts, runs, words
+from tests.masking.masks import (
+    ALPHABETS,
+    KMERS,
+    NUCLEOTIDES,
+    TYPES,
+    only,
+    random_texts,
+    runs,
+    words,
+)
 
 from riboswitch import Alphabet, TokenBatch
 from riboswitch.masking import Masked, Origin, recipe, recipes

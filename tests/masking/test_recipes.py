@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from attrs import evolve
-from masks import KMERS, NUCLEOTIDES, only, random_texts
+from tests.masking.masks import KMERS, NUCLEOTIDES, only, random_texts
 
 import riboswitch
 from riboswitch import SequenceError, TokenBatch, UsageError
@@ -52,6 +52,12 @@ def test_a_file_says_everything(tmp_path):
     assert found.motifs.known == ("ACG", "GUU") and len(found.motifs.ranked) == 10_000
 
 
+def test_numbers_that_yaml_takes_for_text(tmp_path):
+    text = "rate: 1e-1\nstrategies: {span: 1e0}\nspans: {5: 1e-3, 6: 2e-3}"
+    found = recipe(written(tmp_path, text))
+    assert (found.rate, found.strategies, found.spans) == (0.1, {"span": 1}, {5: 1e-3, 6: 2e-3})
+
+
 def test_an_empty_file_is_the_default(tmp_path):
     assert recipe(written(tmp_path, "")) == Recipe() == recipe("bert")
 
@@ -90,6 +96,13 @@ def test_the_order_of_weights_does_not_matter():
         ("spans: {5: .inf}", "weight of 5 in spans is inf"),
         ("spans: [5, 6]", "pairs of a name and a number"),
         ("predict_type: 1", "predict_type is 1"),
+        (
+            "spans: {100000000000000000000: 1}",
+            "a span length is 100000000000000000000, and must be",
+        ),
+        (f"spans: {{5: 1{'0' * 400}}}", "the weight of 5 in spans is 1000"),
+        (f"rate: 1{'0' * 5000}", "cannot be read as YAML"),
+        ("rate: ten", "rate is 'ten', and must be a number from 0 to 1"),
         ("- rate", "must be keys with values"),
         ("a: b: c", "cannot be read as YAML"),
         ("rate: !!python/object/apply:os.getcwd []", "cannot be read as YAML"),

@@ -6,7 +6,17 @@ from functools import cache
 
 import numpy as np
 import pytest
-from masks import ALPHABETS, CODONS, KMERS, NUCLEOTIDES, only, random_texts, runs, share, words
+from tests.masking.masks import (
+    ALPHABETS,
+    CODONS,
+    KMERS,
+    NUCLEOTIDES,
+    only,
+    random_texts,
+    runs,
+    share,
+    words,
+)
 
 from riboswitch import TokenBatch
 from riboswitch.masking import Masked, Origin

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from riboswitch import Architecture, TokenBatch, load
 from riboswitch.registry import registry
 
+pytestmark = pytest.mark.together
+
 MODELS = (
     "rnafm",
     "mrnafm",

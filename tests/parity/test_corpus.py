@@ -7,8 +7,11 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import riboswitch
+
+pytestmark = pytest.mark.slow
 
 SAMPLE = Path(__file__).parent.parent / "data" / "rnacentral_sample.fasta.gz"
 SIZES = {"num_layers": 1, "hidden_size": 40, "feed_forward_size": 80}

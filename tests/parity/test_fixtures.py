@@ -13,6 +13,8 @@ from riboswitch import Model, TokenBatch, load
 from riboswitch.layouts import checkpoint_weights, recognise
 from riboswitch.registry import registry
 
+pytestmark = pytest.mark.together
+
 CASES = {
     "rnafm": ("rnafm", "RNA-FM_pretrained.pth"),
     "mrnafm": ("mrnafm", "mRNA-FM_pretrained.pth"),

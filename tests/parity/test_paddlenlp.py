@@ -16,6 +16,8 @@ from riboswitch import Architecture, BackendError, TokenBatch, load
 from riboswitch.registry import refusal, registry
 from riboswitch_paddlenlp.plugin import refuses
 
+pytestmark = pytest.mark.peers_paddlenlp
+
 needs_it = pytest.mark.backend("paddlenlp")
 NAME = "paddlenlp"
 OUTPUTS = ("representation", "logits", "hidden_states", "attentions", "pooled")

@@ -18,6 +18,8 @@ from riboswitch.registry import registry
 from riboswitch.testing import TOLERANCES
 from riboswitch.testing.backend_case import apart
 
+pytestmark = [pytest.mark.together, pytest.mark.peers_paddlenlp]
+
 DOCS = Path(__file__).parents[2] / "docs"
 TEXTS = ["AUGGCC" * 7, "AUG", "GCCAUG<mask>AUG", "UAA" * 11]
 

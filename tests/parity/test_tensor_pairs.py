@@ -16,6 +16,8 @@ from riboswitch.errors import UsageError
 from riboswitch.registry import missing, registry
 from riboswitch_adapters.tensors import DTYPES, to_numpy, to_paddle, to_torch
 
+pytestmark = pytest.mark.together
+
 both = pytest.mark.backend("torch", "paddle")
 CONVERT = {"torch": to_torch, "paddle": to_paddle}
 PAIRS = [("torch", "paddle"), ("paddle", "torch")]

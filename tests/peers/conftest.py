@@ -15,14 +15,6 @@ from riboswitch.conversion.verify import SEQUENCES
 REQUIRED = "RIBOSWITCH_REQUIRE_PEERS"
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers",
-        f"peer(module): needs a program of others; skipped where it is not installed, "
-        f"failed where {REQUIRED} names it",
-    )
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     promised = os.environ.get(REQUIRED, "").split(",")
     for name in [name for mark in item.iter_markers("peer") for name in mark.args]:

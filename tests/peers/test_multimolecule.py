@@ -20,6 +20,7 @@ from riboswitch.conversion.convert import convert
 
 torch = pytest.importorskip("torch", reason="what the peer is written in")
 pytestmark = [
+    pytest.mark.peers_torch,
     pytest.mark.peer("multimolecule"),
     pytest.mark.filterwarnings("ignore:output_attentions must be True:UserWarning"),
     pytest.mark.filterwarnings("ignore::riboswitch.RiboswitchWarning"),  # of other vocabularies

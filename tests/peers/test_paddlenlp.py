@@ -14,7 +14,7 @@ from riboswitch import load
 from riboswitch.conversion.convert import convert
 from riboswitch.registry import registry
 
-pytestmark = pytest.mark.backend("paddlenlp", "paddle")
+pytestmark = [pytest.mark.backend("paddlenlp", "paddle"), pytest.mark.peers_paddlenlp]
 
 SAMPLE = Path(__file__).parent.parent / "data" / "rnacentral_sample.fasta.gz"
 KINDS = ("ErnieForMaskedLM", "ErnieModel")

@@ -15,6 +15,7 @@ from riboswitch.conversion.convert import convert
 
 torch = pytest.importorskip("torch", reason="what the peer is written in")
 pytestmark = [
+    pytest.mark.peers_torch,
     pytest.mark.peer("fm"),
     pytest.mark.filterwarnings("ignore:Regression weights not found:UserWarning"),
     pytest.mark.filterwarnings("ignore::riboswitch.RiboswitchWarning"),  # of other vocabularies

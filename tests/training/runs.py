@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from attrs import evolve
 
+from riboswitch import load
 from riboswitch.interfaces import ModelEntry
+from riboswitch.optimization import Optimization
 from riboswitch.registry import registry
 from riboswitch.training.log import read_log
-from riboswitch.training.settings import Optimization
 
 MODEL = """
 like: rnaernie
@@ -63,6 +64,12 @@ def launcher(trainer: str, folder: Path) -> list[str]:
 
 def losses(folder: Path):
     return [(line["kind"], line["step"], line["loss"]) for line in read_log(folder / "log.jsonl")]
+
+
+def weights(result, like):
+    sizes = {"num_heads": like.entry.architecture.num_heads}
+    model = load(like.entry.name, backend="numpy", weights=result.model, architecture=sizes)
+    return {name: model.weights[name].copy() for name in model.weights}
 
 
 def lines_of(path: Path) -> int:

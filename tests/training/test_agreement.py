@@ -10,14 +10,16 @@ from attrs import evolve
 
 from riboswitch.batch import TokenBatch
 from riboswitch.masking import Recipe
+from riboswitch.optimization import Optimization
 from riboswitch.registry import registry
 from riboswitch.testing import lively_weights
 from riboswitch.training.corpus import Source
 from riboswitch.training.examples import Examples
 from riboswitch.training.learner import Work
 from riboswitch.training.packing import pack
-from riboswitch.training.settings import Optimization
 from riboswitch.weights import random_weights
+
+pytestmark = pytest.mark.together
 
 both = pytest.mark.backend("torch", "paddle")
 PAIRS = [("torch", "paddle"), ("paddle", "torch")]

@@ -53,6 +53,18 @@ def test_a_record_longer_than_the_budget_is_alone():
     assert sorted(sorted(b.tolist()) for step in found for b in step) == [[0, 2], [1]]
 
 
+@pytest.mark.parametrize("budget", [10**18, 2**63 - 1])
+def test_a_budget_for_everything(budget):
+    (step,) = batches(budget=budget, accumulate=2**63 - 1).epoch(0)
+    assert [len(batch) for batch in step] == [5000]
+
+
+def test_steps_of_epochs():
+    some = batches()
+    assert some.steps_of(2) == len(some.epoch(0)) + len(some.epoch(1))
+    assert some.steps_of(1e-9) == 1
+
+
 def test_what_never_changes_is_in_order_of_length():
     found = batches().in_order()
     lengths = TOKENS[np.concatenate(found) // 2]

@@ -15,7 +15,10 @@ import termios
 import pytest
 from tests.training.runs import ONE_CORE
 
-from riboswitch.cli import main
+from riboswitch.cli import _parser, main
+from riboswitch.cli.pretrain import _request
+
+pytestmark = pytest.mark.stopped
 
 
 @pytest.mark.parametrize(
@@ -26,7 +29,7 @@ from riboswitch.cli import main
         (["--schedule", "cosin"], 2, "There are: constant, linear, cosine, inverse-sqrt."),
         (["--corpus", "none.fa"], 4, "none.fa cannot be read"),
         (["--types", "("], 2, "no regular expression"),
-        (["--steps", "0"], 2, "steps is 0, and must be at least 1"),
+        (["--steps", "0"], 2, "steps is 0, and must be a whole number from 1 to"),
         (["--tokens", "0"], 2, "tokens is 0"),
         (["--workers", "0"], 2, "workers is 0"),
         (["--shown", "2"], 2, "shown is 2.0"),
@@ -34,6 +37,16 @@ from riboswitch.cli import main
         (["--epochs", "0"], 2, "epochs is 0.0"),
         (["--seed", str(2**64)], 2, "seed is 18446744073709551616"),
         (["--alpha", "inf"], 2, "alpha is inf"),
+        (["--accumulate", str(10**20)], 2, "accumulate is 100000000000000000000, and must be a"),
+        (["--lr", "1e38"], 2, "peak is 1e+38, and must be a number from 0 to below 1e+20"),
+        (
+            ["--schedule", "linear", "--lr-floor", "1"],
+            2,
+            "floor is 1.0, and above the peak of 0.003",
+        ),
+        (["--schedule", "constant", "--lr-floor", "1e-5"], 2, "a constant rate has none"),
+        (["--decay", "0"], 2, "decay is 0, and must be a whole number from 1"),
+        (["--weights", "released"], 2, "No weights of 'model' were ever released"),
         (["--backend", "numpy"], 2, "computes and does not train"),
     ],
 )
@@ -43,6 +56,31 @@ def test_mistakes(command, tmp_path, capsys, more, code, message):
     assert main([*words, *more]) == code
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.backend("torch")
+def test_any_number_of_tokens_is_one_micro_batch(command, tmp_path):
+    words = command("torch", tmp_path / "run", "--tokens", str(10**18), "--steps", "1")
+    assert main(words) == 0
+
+
+@pytest.mark.parametrize("model", ["ribotiny", "rinalmo-nano"])
+def test_what_is_given_goes_before_the_plan(model):
+    """A floor that is only the plan's is no reason to raise the rate."""
+    words = ["pretrain", "--corpus", "a.fa", "-o", "run", "--model", model, "--lr", "1e-6"]
+    plan = _request(_parser().parse_args([*words, "--decay", "50"])).optimization
+    assert (plan.peak, plan.floor, plan.decay) == (1e-6, 1e-6, 50)
+    plan = _request(_parser().parse_args([*words, "--schedule", "constant"])).optimization
+    assert plan.rate(10**5, 10**5) == 1e-6
+
+
+def test_its_example_gives_all_processes_something_to_do(capsys):
+    with pytest.raises(SystemExit):
+        main(["pretrain", "-h"])
+    example = " ".join(capsys.readouterr().out.split("torchrun")[1].replace("\\", "").split())
+    processes = int(re.search(r"--nproc-per-node (\d+)", example)[1])
+    found = re.search(r"--accumulate (\d+)", example)
+    assert found and int(found[1]) % processes == 0
 
 
 @pytest.mark.backend("torch")

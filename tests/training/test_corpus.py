@@ -43,7 +43,7 @@ def test_types_are_found_in_the_header(tmp_path, fasta):
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("of (.+)", r"record 2, 's1': its type 'cat' is none.*\nThey are: .*tRNA"),
+        ("of (.+)", r"1 records have .* none of the model's: 'cat': 1, first in .*a\.fa\.\n.*tRNA"),
         ("of .+", "no group"),
         ("of (", "no regular expression"),
         ("kind=(.+)", "no header has a type"),

@@ -15,6 +15,8 @@ from tests.training.runs import ONE_CORE, launcher, lines_of, losses
 
 from riboswitch.cli import main
 
+pytestmark = pytest.mark.stopped
+
 
 @pytest.mark.parametrize("kills", [2])
 def test_kill_minus_nine(command, trainer, tmp_path, kills):

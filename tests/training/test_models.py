@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from riboswitch.errors import UsageError
+from riboswitch.masking import recipe
 from riboswitch.registry import registry
 from riboswitch.training.models import model_entry
 
@@ -61,6 +62,34 @@ def test_a_number_that_yaml_takes_for_text(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(GOOD.replace("0.01", "1e-4"))
     assert model_entry(str(path)).pretraining.optimization.peak == 1e-4
+
+
+def test_numbers_of_the_architecture_too(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD.replace("num_layers: 2", "norm_eps: 1e-6"))
+    assert model_entry(str(path)).architecture.norm_eps == 1e-6
+
+
+def test_a_recipe_is_looked_for_beside_the_file(tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").write_text(GOOD.replace("rnaernie", "recipes/half.yaml"))
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "half.yaml").write_text("rate: 5e-1")
+    monkeypatch.chdir(tmp_path / "recipes")
+    for name in (str(tmp_path / "mine.yaml"), "../mine.yaml"):
+        assert recipe(model_entry(name).pretraining.recipe).rate == 0.5
+    (tmp_path / "mine.yaml").write_text(GOOD.replace("rnaernie", str(tmp_path / "absolute.yaml")))
+    said = model_entry("../mine.yaml").pretraining.recipe
+    assert said == str(tmp_path / "absolute.yaml")
+    (tmp_path / "mine.yaml").write_text(GOOD.replace("rnaernie", "rnaerni"))
+    with pytest.raises(UsageError, match="Did you mean 'rnaernie'"):
+        recipe(model_entry("../mine.yaml").pretraining.recipe)
+
+
+def test_a_floor_of_the_plan_gives_way(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD.replace("0.01", "1e-6"))
+    plan = model_entry(str(path)).pretraining.optimization
+    assert (plan.peak, plan.floor) == (1e-6, 1e-6)
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -11,6 +11,8 @@ from tests.training.runs import ONE_CORE, launcher, losses
 
 from riboswitch.cli import main
 
+pytestmark = pytest.mark.stopped
+
 
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_two_processes_train_as_one(command, trainer, tmp_path, accumulate):

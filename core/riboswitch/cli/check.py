@@ -60,13 +60,15 @@ def find(name: str) -> list[Target]:
     kinds: dict[str, Mapping[str, object]]
     kinds = {"backend": reg.backends, "model": reg.models, "layout": reg.layouts}
     kinds["container"] = containers()
-    plugins = {plugin.name: plugin for plugin in reg.plugins}
+    plugins: dict[str, Plugin] = {}
+    for plugin in reg.plugins:
+        plugins.setdefault(plugin.name, plugin)
     brought = _brought(plugins[name]) if name in plugins else []
     named = [(kind, name) for kind, entries in kinds.items() if name in entries]
     for backend in (one for kind, one in [*brought, *named] if kind == "backend"):
         reg.backend(backend)  # says what is missing
     if name in plugins and not brought and not named:
-        raise UsageError(f"The plugin {name!r} brings nothing that can be checked.")
+        raise _nothing(plugins[name])
     if not brought and not named:
         raise _unknown(name, [*plugins, *(n for entries in kinds.values() for n in entries)])
     return [*dict.fromkeys([*brought, *named])]
@@ -74,16 +76,23 @@ def find(name: str) -> list[Target]:
 
 def _brought(plugin: Plugin) -> list[Target]:
     """All that a plugin brings: what it announces, and the files that it opens and writes."""
+    from riboswitch.plugins import State
     from riboswitch.registry import registry
     from riboswitch.testing.openers import containers_of
 
-    if plugin.state != "loaded":
-        error = UsageError if plugin.state == "disabled" else RiboswitchError
-        raise error(f"The plugin {plugin.name!r} is left out: {plugin.state}")
+    if plugin.state in (State.DISABLED, State.LEFT_OUT):
+        error = UsageError if plugin.state is State.DISABLED else RiboswitchError
+        raise error(f"The plugin {plugin.name!r} is left out: {plugin.told}")
     files = [("container", name) for name in containers_of(plugin.name)]
     if not files and "riboswitch_open_checkpoint" in plugin.hooks:
         files = [("opener", plugin.name)]
     return [*registry().announced(plugin.name), *files]
+
+
+def _nothing(plugin: Plugin) -> RiboswitchError:
+    if plugin.problems:
+        return RiboswitchError(f"What the plugin {plugin.name!r} brings is left out: {plugin.told}")
+    return UsageError(f"The plugin {plugin.name!r} brings nothing that can be checked.")
 
 
 def _unknown(name: str, known: list[str]) -> UsageError:
@@ -104,7 +113,7 @@ def _print_notes(targets: list[Target]) -> None:
             print(f"note  {kind}_{name}: {note}")
 
 
-class Report:
+class _Reporter:
     """A pytest plugin that prints a line for each test, and why one fails."""
 
     def __init__(self) -> None:
@@ -144,10 +153,10 @@ def _need_pytest() -> None:
         ) from error
 
 
-def _collect_and_run(targets: list[Target]) -> Report:
+def _collect_and_run(targets: list[Target]) -> _Reporter:
     import pytest
 
-    report = Report()
+    report = _Reporter()
     with TemporaryDirectory() as folder, _told(targets):
         options = ["-p", "no:cacheprovider", "-p", "no:terminal", "--noconftest"]
         places = ["-c", os.devnull, f"--rootdir={folder}", f"--basetemp={folder}/tests"]

@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 3 if found.failed else 0
     obtain_first(arguments, request.load["name"], quiet=arguments.quiet)
     with Bar(shown=not arguments.quiet) as bar:
-        result = embed_file(request, bar)
+        result = embed_file(request, bar.show)
     summary = summarise(result, request)
     if unknown := Counter(summary["unknown"]):
         say(f"warning: {unknown_message(unknown, None, result.alphabet)}")

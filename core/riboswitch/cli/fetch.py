@@ -90,9 +90,9 @@ def obtain_first(arguments: argparse.Namespace, name: str, *, quiet: bool = Fals
 
 def _summary(entry: ModelEntry, path: Path) -> dict[str, Any]:
     """What `--json` prints; null where a file was put there by hand."""
-    from riboswitch.released import read_record
+    from riboswitch.released import read_provenance
 
-    record = read_record(path)
+    record = read_provenance(path)
     known = ("url", "revision", "sha256", "size", "date")
     return {
         "version": 1,

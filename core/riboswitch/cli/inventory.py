@@ -69,7 +69,7 @@ def plugins(arguments: argparse.Namespace) -> int:
             "version": plugin.version,
             "seconds": round(plugin.seconds, 3),
             "hooks": ", ".join(plugin.hooks),
-            "state": plugin.state,
+            "state": plugin.told,
         }
         for plugin in registry().plugins
     ]

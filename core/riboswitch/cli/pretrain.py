@@ -14,7 +14,8 @@ from riboswitch.cli.progress import Bar
 _EXAMPLES = """  riboswitch pretrain --corpus rna.fasta.gz -o run --model rnaernie --steps 20000
   riboswitch pretrain --corpus a.fa b.fa.gz -o run --model small.yaml --recipe bert --epochs 3
   riboswitch pretrain --corpus nc.fa -o run --model ribotiny --types '(tRNA|miRNA)$' --pool mean
-  torchrun --nproc-per-node 4 -m riboswitch pretrain --corpus rna.fa -o run --model rinalmo-nano"""
+  torchrun --nproc-per-node 4 -m riboswitch pretrain --corpus rna.fa -o run \\
+    --model rinalmo-nano --accumulate 4"""
 
 
 def add_parsers(commands: Any) -> None:
@@ -58,15 +59,26 @@ def _add_corpus(group: Any) -> None:
         "--held-out", metavar="SHARE", type=float, default=0.01, help="share not trained on"
     )
     group.add_argument(
+        "--held-out-most", metavar="N", type=int, default=10_000, help="of these that a look takes"
+    )
+    group.add_argument(
         "--types", metavar="REGEX", help="its group 1 is the type of RNA in a header"
     )
-    group.add_argument("--longest", metavar="L", type=int, help="letters; longer ones are cut")
+    group.add_argument(
+        "--longest",
+        metavar="L",
+        type=int,
+        help="letters; more are cut (default: 1022 words)",
+    )
 
 
 def _add_model(group: Any) -> None:
     group.add_argument("--model", metavar="M", required=True, help="a name, or a YAML file")
     group.add_argument(
-        "--weights", metavar="W", default="random", help="`random` (default) or a checkpoint"
+        "--weights",
+        metavar="W",
+        default="random",
+        help="`random` (default), `released` or a checkpoint",
     )
     group.add_argument("--backend", metavar="B", default="auto", help="torch, paddle, …")
     group.add_argument("--device", metavar="D", default="auto", help="cpu, cuda, gpu, …")
@@ -88,6 +100,7 @@ def _add_training(group: Any) -> None:
     group.add_argument("--lr", metavar="X", type=float, dest="peak", help="the highest rate")
     group.add_argument("--lr-floor", metavar="X", type=float, dest="floor", help="the lowest one")
     group.add_argument("--warmup", metavar="N", type=float, help="steps; below 1, a share of all")
+    group.add_argument("--decay", metavar="N", type=int, help="step at which the decay ends")
     group.add_argument("--weight-decay", metavar="X", type=float)
     group.add_argument(
         "--clip", metavar="X", type=float, help="largest norm of the gradients; 0: any"
@@ -124,7 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.quiet and result.rank == 0:
         print(f"riboswitch: {_line(summary)}", file=sys.stderr)
     if arguments.json and result.rank == 0:
-        print(json.dumps(summary))
+        print(json.dumps(summary, allow_nan=False))
     return 0 if result.model else 130
 
 
@@ -154,18 +167,16 @@ def _numbers(said: Mapping[str, Any]) -> str:
 
 
 def _request(arguments: argparse.Namespace) -> Any:
-    from attrs import evolve
-
     from riboswitch.masking import recipe
     from riboswitch.training.corpus import Source
     from riboswitch.training.models import model_entry
     from riboswitch.training.request import Request
 
     entry = model_entry(arguments.model)
-    names = ("schedule", "peak", "floor", "warmup", "weight_decay", "clip", "dropout")
+    names = ("schedule", "peak", "floor", "warmup", "decay", "weight_decay", "clip", "dropout")
     given = {n: v for n in names if (v := getattr(arguments, n)) is not None}
     same = "output steps epochs tokens accumulate longest alpha shown pool weights backend device"
-    same += " dtype seed workers log_every held_out_every save_every"
+    same += " dtype seed workers log_every held_out_every held_out_most save_every"
     return Request(
         entry=entry,
         source=Source(
@@ -175,7 +186,7 @@ def _request(arguments: argparse.Namespace) -> Any:
             held_out=arguments.held_out,
         ),
         recipe=recipe(arguments.recipe or entry.pretraining.recipe),
-        optimization=evolve(entry.pretraining.optimization, **given),
+        optimization=entry.pretraining.optimization.changed(**given),
         board=not arguments.no_tensorboard,
         **{name: getattr(arguments, name) for name in same.split()},
     )

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from riboswitch.jobs.plan import Plan
+from typing import Any
 
 
 class Bar:
@@ -29,10 +26,6 @@ class Bar:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
-
-    def __call__(self, plan: Plan, done: int) -> None:
-        """Show that so many residues of the plan are done."""
-        self.show(done, plan.residues)
 
     def show(self, done: int, total: int, note: str = "") -> None:
         """Show that so much of the whole is done, and a few words behind it."""

@@ -18,7 +18,7 @@ from riboswitch.weights import weights_hash
 
 
 @frozen(kw_only=True)
-class Report:
+class Conversion:
     """What a conversion did.
 
     Attributes:
@@ -56,7 +56,7 @@ def convert(
     architecture: Mapping[str, Any] | None = None,
     verify: bool = False,
     overwrite: bool = False,
-) -> Report:
+) -> Conversion:
     """Write a checkpoint again in another layout, tensor by tensor and bit for bit.
 
     Args:
@@ -88,7 +88,7 @@ def convert(
     unsaid, digest, difference = write(plan, Path(dst), check, overwrite=overwrite)
     lost = (*behind, *plan.losses, *unsaid)
     warn_of_losses(Path(dst), lost, plan.borrowed)
-    return Report(
+    return Conversion(
         source=os.fspath(src),
         target=os.fspath(dst),
         source_layout=opened.layout.name,

@@ -17,7 +17,7 @@ from riboswitch.weights import LazyWeights, finite
 
 
 @frozen(eq=False)
-class Plan:
+class WritePlan:
     """A model as a layout will hold it.
 
     Attributes:
@@ -41,7 +41,7 @@ class Plan:
     borrowed: dict[str, str]
 
 
-def make_plan(entry: ModelEntry, weights: LazyWeights, to: str) -> Plan:
+def make_plan(entry: ModelEntry, weights: LazyWeights, to: str) -> WritePlan:
     """Say how a layout writes a model; of the numbers only the embedding is looked at.
 
     Raises:
@@ -81,7 +81,7 @@ def make_plan(entry: ModelEntry, weights: LazyWeights, to: str) -> Plan:
         *mixed_dtypes(layout, held.architecture, kept),
     )
     lost, borrowed = (new.lost, new.borrowed) if new else ((), {})
-    return Plan(layout, form, held, kept, draft, losses, lost, borrowed)
+    return WritePlan(layout, form, held, kept, draft, losses, lost, borrowed)
 
 
 def _check_form(form: Form) -> None:

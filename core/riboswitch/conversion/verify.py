@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from attrs import frozen
 
-from riboswitch.conversion.plan import Plan
+from riboswitch.conversion.plan import WritePlan
 from riboswitch.conversion.write import ReadBack
 from riboswitch.errors import CheckpointError
 from riboswitch.interfaces import Array, ModelEntry, Weights
-from riboswitch.model import Model
 from riboswitch.opening import Opened
 from riboswitch.registry import registry
 
@@ -36,7 +35,7 @@ class Difference:
     logits: float | None
 
 
-def verify_files(opened: Opened, plan: Plan, back: ReadBack) -> Difference:
+def verify_files(opened: Opened, plan: WritePlan, back: ReadBack) -> Difference:
     """Compare what both checkpoints compute, and each number that was written.
 
     Raises:
@@ -68,22 +67,20 @@ def _compute(entry: ModelEntry, weights: Weights) -> _Computed:
     """Run the sequences, as far as the model takes them, on NumPy."""
     backend, architecture = registry().backend("numpy"), entry.architecture
     backbone = backend.build(architecture, weights, device="cpu", dtype="float32")
-    model = Model(entry, backend, backbone, weights, "cpu", "float32")
     texts = [_fitting(sequence, entry) for sequence in SEQUENCES]
     outputs = ("representation", "logits") if architecture.lm_head else ("representation",)
-    found = model.forward(texts, outputs)
-    logits = np.concatenate(found.logits) if architecture.lm_head else np.empty((0, 0))
+    found = backbone.forward(entry.alphabet.encode(texts), outputs)
+    logits = np.concatenate(found["logits"]) if architecture.lm_head else np.empty((0, 0))
     words = entry.alphabet.words if logits.size else ()
     columns = {entry.alphabet.to_rna(w): logits[:, entry.alphabet.index[w]] for w in words}
-    return _Computed(np.concatenate(found.representation), columns)
+    return _Computed(np.concatenate(found["representation"]), columns)
 
 
 def _fitting(sequence: str, entry: ModelEntry) -> str:
     """As many whole words of a sequence as the model takes; one at least."""
     alphabet, tokens = entry.alphabet, entry.architecture.max_tokens or len(sequence) + 2
-    most = (len(sequence) - alphabet.k) // alphabet.stride + 1
-    words = max(1, min(most, tokens - 2))
-    return sequence[: (words - 1) * alphabet.stride + alphabet.k]
+    words = max(1, min(alphabet.num_words(len(sequence)), tokens - 2))
+    return sequence[: alphabet.num_letters(words)]
 
 
 def _difference(first: _Computed, second: _Computed) -> Difference:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import attrs
 from attrs import frozen
 
-from riboswitch.conversion.plan import Plan, make_plan
+from riboswitch.conversion.plan import WritePlan, make_plan
 from riboswitch.errors import CheckpointError, warn
 from riboswitch.files import replacing
 from riboswitch.interfaces import ModelEntry
@@ -54,7 +54,9 @@ def save(
     warn_of_losses(path, (*plan.losses, *losses), plan.borrowed)
 
 
-def write(plan: Plan, path: Path, check: Callable[[ReadBack], T], *, overwrite: bool = False) -> T:
+def write(
+    plan: WritePlan, path: Path, check: Callable[[ReadBack], T], *, overwrite: bool = False
+) -> T:
     """Write beside `path`, read it back, and let it become `path`.
 
     Args:
@@ -86,7 +88,7 @@ def by_donor(borrowed: Mapping[str, str]) -> list[tuple[str, list[str]]]:
     return [(old, [new for new, donor in borrowed.items() if donor == old]) for old in donors]
 
 
-def _write(plan: Plan, path: Path) -> None:
+def _write(plan: WritePlan, path: Path) -> None:
     form = plan.form
     if form.file is None:
         registry().write_checkpoint(path, plan.draft)
@@ -97,7 +99,7 @@ def _write(plan: Plan, path: Path) -> None:
     registry().write_checkpoint(path / form.file, plan.draft)
 
 
-def _read_back(plan: Plan, path: Path) -> ReadBack:
+def _read_back(plan: WritePlan, path: Path) -> ReadBack:
     """Open a new file as a stranger would and compare what it says with what it should."""
     reg, held = registry(), plan.entry
     layout, checkpoint, found = recognise(reg.open_checkpoint(path), reg.layouts)
@@ -122,7 +124,7 @@ def _read_back(plan: Plan, path: Path) -> ReadBack:
     return ReadBack(weights, tuple(losses))
 
 
-def _cannot(plan: Plan, problem: str) -> CheckpointError:
+def _cannot(plan: WritePlan, problem: str) -> CheckpointError:
     return CheckpointError(
         f"The layout {plan.layout.name!r} cannot hold this {plan.entry.name!r}: {problem}.\n"
         "The layout riboswitch holds any model."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import attrs
 import numpy as np
 
 from riboswitch.errors import StoreError, UsageError
-from riboswitch.files import atomic, storage_errors, write
+from riboswitch.files import atomic, sha256_of, storage_errors, write
 from riboswitch.interfaces import Array
 from riboswitch.jobs.files import remove_folder
 from riboswitch.jobs.plan import Plan
@@ -61,11 +60,7 @@ def commit(plan: Plan, work: Path, target: Path, output: Path) -> dict[str, Any]
 def _verify(plan: Plan, work: Path, target: Path, receipts: list[Receipt]) -> None:
     """Hash every chunk; one that is not what its receipt says is forgotten, and an error."""
     for chunk, receipt in zip(plan.chunks, receipts, strict=True):
-        with (target / receipt.file).open("rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
-        if digest.hexdigest() != receipt.sha256:
+        if sha256_of(target / receipt.file) != receipt.sha256:
             receipt_path(work, chunk).unlink(missing_ok=True)
             raise StoreError(
                 f"{target / receipt.file} is not what was written: the disk failed, or another "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,9 @@ from riboswitch.jobs.work import find_receipt, run_chunk
 from riboswitch.limits import check_embed
 from riboswitch.loading import load
 from riboswitch.model import Model
+from riboswitch.progress import Progress
 from riboswitch.store import check_whole, read_manifest
 from riboswitch.weights import weights_hash
-
-Progress = Callable[[Plan, int], None]
-"""Called with the plan and the residues that are done, again and again."""
 
 
 @frozen(kw_only=True)
@@ -166,10 +164,10 @@ def _run(
     residues = sum(c.residues for c in pending)
     computed = found.residues - residues
     report = progress or (lambda *_: None)
-    report(found, computed)
+    report(computed, found.residues)
     for chunk in _compute(request, model, found, pending):
         computed += chunk.residues
-        report(found, computed)
+        report(computed, found.residues)
     return found, commit(found, request.work, request.target, request.output), residues
 
 

@@ -11,7 +11,7 @@ from riboswitch.cores import num_cores
 from riboswitch.jobs.embed import Request, check_output, make_settings
 from riboswitch.jobs.plan import Plan, survey
 from riboswitch.loading import load
-from riboswitch.model import BATCH_TOKENS, GPU_BATCH_TOKENS, Model
+from riboswitch.model import Model
 
 
 @frozen(kw_only=True)
@@ -79,10 +79,10 @@ def _seconds(model: Model, request: Request, found: Plan) -> float:
 
 def _cost(model: Model, request: Request, length: int) -> float:
     """Seconds for a token in batches like the job's, after one sequence to warm up."""
-    cores = num_cores() if model.device == "cpu" else 8
+    batches = num_cores() if model.device == "cpu" else 1
     letters = length * model.alphabet.stride
     sequence = "".join(np.random.default_rng(0).choice(list("ACGU"), letters))
-    sequences = [sequence] * (cores * max(1, BATCH_TOKENS["cpu"] // length))
+    sequences = [sequence] * (batches * max(1, model.batch_tokens // length))
     model.embed_exactly(sequences[:1])
     start = time.perf_counter()
     model.embed_exactly(sequences, pool=request.pool, layer=request.layer)
@@ -93,7 +93,7 @@ def _memory(model: Model, request: Request, found: Plan) -> int:
     """The weights in each process, the activations of the batches at work, a chunk of output."""
     a = model.architecture
     size = {"float64": 8, "float32": 4}.get(model.dtype, 2)
-    budget = max(BATCH_TOKENS.get(model.device, GPU_BATCH_TOKENS), found.longest)
+    budget = max(model.batch_tokens, found.longest)
     widths = 8 * a.hidden_size + 3 * a.feed_forward_size
     kept = (a.num_layers + 1) * a.hidden_size if request.layer != -1 else 0
     batches = num_cores() if model.device == "cpu" else 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -12,37 +11,32 @@ from numpy.typing import ArrayLike
 
 from riboswitch.alphabet import Alphabet
 from riboswitch.batch import TokenBatch
+from riboswitch.checks import is_number, refused, shown
 from riboswitch.errors import UsageError
 from riboswitch.masking.noise import UInts
 
-
-def share(_: object, attribute: Attribute[float], value: float) -> None:
-    """Refuse what is no number from 0 to 1."""
-    if not _is_number(value) or not 0 <= value <= 1:
-        raise UsageError(f"{attribute.name} is {value!r}, and must be a number from 0 to 1.")
+_WEIGHT = 1e100
+"""Of one weight; sums of larger ones would overflow."""
 
 
 def weights(_: object, attribute: Attribute[Any], value: Mapping[Any, float]) -> None:
     """Refuse weights that are negative, no numbers or all 0."""
     name = attribute.name
     for key, weight in value.items():
-        if not _is_number(weight) or not 0 <= weight < float("inf"):
-            raise UsageError(
-                f"the weight of {key!r} in {name} is {weight!r}, and must be a number from 0."
+        if not is_number(weight) or not 0 <= weight < _WEIGHT:
+            raise refused(
+                f"the weight of {shown(key)} in {name}",
+                weight,
+                f"a number from 0 to below {_WEIGHT:g}",
             )
-    total = sum(value.values())
-    if not isfinite(total) or total <= 0:
+    if not any(value.values()):
         raise UsageError(f"the weights in {name} are all 0.\nGive at least one a positive weight.")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def mapping(value: object) -> Any:
     """Copy pairs of a name and a weight."""
     if not isinstance(value, Mapping):
-        raise UsageError(f"weights are pairs of a name and a number, not {value!r}.")
+        raise UsageError(f"weights are pairs of a name and a number, not {shown(value)}.")
     return dict(value)
 
 
@@ -50,7 +44,7 @@ def whole_number(value: int, what: str) -> int:
     """Refuse a seed or an epoch that is no whole number of 64 bits."""
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or not 0 <= value < 2**64:
-        raise UsageError(f"{what} is {value!r}, and must be a whole number from 0 to 2**64 - 1.")
+        raise refused(what, value, "a whole number from 0 to 2**64 - 1")
     return int(value)
 
 

@@ -38,7 +38,7 @@ def recipe(name_or_path: str | Path) -> Recipe:
         return _recipe(RECIPES[name_or_path], None)
     path = Path(name_or_path)
     if not path.is_file():
-        near = _near(str(name_or_path), RECIPES)
+        near = _near(path.name, RECIPES)
         raise UsageError(
             f"no recipe {str(name_or_path)!r}, neither as a name nor as a file.{near}\n"
             f"The recipes are: {', '.join(RECIPES)}; or give the path of a YAML file."
@@ -60,7 +60,7 @@ def loaded_yaml(path: Path) -> Any:
         ) from error
     try:
         values = yaml.load(path.read_text("utf-8"), _loader())  # noqa: S506  # a safe one
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # a number of thousands of digits too
         raise UsageError(f"it cannot be read as YAML: {error}") from error
     return {} if values is None else values
 
@@ -81,10 +81,21 @@ def _loader() -> Any:
     return Loader
 
 
+def as_number(value: Any) -> Any:
+    """A number that YAML takes for a text, such as 1e-4; anything else stays what it is."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
 def _recipe(values: dict[str, Any], folder: Path | None) -> Recipe:
-    arguments = dict(values)
+    arguments = {key: as_number(value) for key, value in values.items()}
     if "strategies" in values:
         named(values["strategies"], "strategies", STRATEGIES)
+    for key in ("strategies", "spans"):
+        if isinstance(values.get(key), dict):
+            arguments[key] = {name: as_number(weight) for name, weight in values[key].items()}
     if "motifs" in values:
         arguments["motifs"] = _motifs(values["motifs"], folder)
     return Recipe(**arguments)

@@ -12,12 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from riboswitch.alphabet import Alphabet
 from riboswitch.batch import TokenBatch
+from riboswitch.checks import MOST, flag, refused, share
 from riboswitch.errors import UsageError
 from riboswitch.masking.checks import (
     check_ids,
     mapping,
     record_numbers,
-    share,
     weights,
     whole_number,
 )
@@ -67,7 +67,7 @@ class Recipe:
         hash=False,
     )
     motifs: Motifs | None = None
-    predict_type: bool = False
+    predict_type: bool = field(default=False, validator=flag)
 
     def __attrs_post_init__(self) -> None:
         if not isclose(self.mask + self.random + self.keep, 1, abs_tol=1e-9):
@@ -77,10 +77,8 @@ class Recipe:
             )
         if unknown := [name for name in self.strategies if name not in STRATEGIES]:
             raise UsageError(f"no strategy {unknown[0]!r}.\nThere are: {', '.join(STRATEGIES)}.")
-        if wrong := [n for n in self.spans if type(n) is not int or n < 1]:
-            raise UsageError(f"a span length is {wrong[0]!r}, and must be a whole number from 1.")
-        if type(self.predict_type) is not bool:
-            raise UsageError(f"predict_type is {self.predict_type!r}, and must be true or false.")
+        if wrong := [n for n in self.spans if type(n) is not int or not 1 <= n <= MOST]:
+            raise refused("a span length", wrong[0], f"a whole number from 1 to {MOST}")
         if self.strategies.get("motif") and self.motifs is None:
             raise UsageError("the strategy motif has no motifs.\nGive it some: motifs.known.")
 

@@ -6,7 +6,7 @@ own, because theirs lack what a file of gigabytes needs: hf_hub_download (tried:
 a kill; pooch (tried: 1.9.0) compares the hash but always starts from zero.
 """
 
-from riboswitch.released.cache import cache_folder, is_here, read_record, released_path
+from riboswitch.released.cache import cache_folder, is_here, read_provenance, released_path
 from riboswitch.released.fetching import check, fetch
 
-__all__ = ["cache_folder", "check", "fetch", "is_here", "read_record", "released_path"]
+__all__ = ["cache_folder", "check", "fetch", "is_here", "read_provenance", "released_path"]

@@ -21,7 +21,7 @@ CACHE = "RIBOSWITCH_CACHE"
 
 
 @frozen(kw_only=True)
-class Record:
+class Provenance:
     """What is known of a cached file, in `<filename>.json` beside it.
 
     Attributes:
@@ -118,21 +118,21 @@ def by_hand(entry: ModelEntry) -> str:
     )
 
 
-def record_path(path: Path) -> Path:
+def provenance_path(path: Path) -> Path:
     """Where the record of a file lies."""
     return path.with_name(f"{path.name}.json")
 
 
-def read_record(path: Path) -> Record | None:
+def read_provenance(path: Path) -> Provenance | None:
     """Return what is known of a file; None when nothing is, or nothing that can be read."""
     with suppress(OSError, ValueError, TypeError):
-        found = Record(**json.loads(record_path(path).read_text("utf-8")))
+        found = Provenance(**json.loads(provenance_path(path).read_text("utf-8")))
         if isinstance(found.sha256, str) and isinstance(found.size, int):
             return found
     return None
 
 
-def write_record(path: Path, record: Record) -> None:
+def write_provenance(path: Path, record: Provenance) -> None:
     """Write what is known of a file, seen whole or not at all."""
     text = json.dumps(attrs.asdict(record), indent=1, ensure_ascii=False)
-    write(record_path(path), f"{text}\n".encode(), path.parent)
+    write(provenance_path(path), f"{text}\n".encode(), path.parent)

@@ -14,16 +14,17 @@ from riboswitch.errors import CheckpointError, StoreError
 from riboswitch.files import storage_errors, sync_folder
 from riboswitch.interfaces import ModelEntry
 from riboswitch.origins import ByHand, Packaged
+from riboswitch.progress import Progress
 from riboswitch.released.cache import (
-    Record,
+    Provenance,
     by_hand,
     lacking,
     place,
-    read_record,
-    record_path,
+    provenance_path,
+    read_provenance,
     released_of,
     released_path,
-    write_record,
+    write_provenance,
 )
 from riboswitch.released.network import ChangedError, FetchError, offline, patiently
 from riboswitch.released.parts import (
@@ -34,7 +35,7 @@ from riboswitch.released.parts import (
     remove_parts,
 )
 from riboswitch.released.sources import Located, locate
-from riboswitch.released.transfer import Report, download
+from riboswitch.released.transfer import download
 
 log = logging.getLogger("riboswitch")
 
@@ -43,7 +44,7 @@ class WrongHashError(ChangedError):
     """The content is not what was announced."""
 
 
-def fetch(entry: ModelEntry, *, force: bool = False, report: Report | None = None) -> Path:
+def fetch(entry: ModelEntry, *, force: bool = False, report: Progress | None = None) -> Path:
     """Return where a model's released weights lie, fetched if they are not here.
 
     A file that was put there by hand is taken as it is, unless its hash is known.
@@ -66,7 +67,7 @@ def fetch(entry: ModelEntry, *, force: bool = False, report: Report | None = Non
     return released_path(entry)
 
 
-def check(entry: ModelEntry) -> Record:
+def check(entry: ModelEntry) -> Provenance:
     """Read a model's cached weights through, and compare them with what is known of them.
 
     Raises:
@@ -77,7 +78,7 @@ def check(entry: ModelEntry) -> Record:
     if isinstance(released.source, Packaged):
         path /= released.source.files[0]
     known = released.sha256
-    record = read_record(path)
+    record = read_provenance(path)
     wanted = known or (record.sha256 if record else None)
     if wanted is None:
         raise CheckpointError(
@@ -89,7 +90,7 @@ def check(entry: ModelEntry) -> Record:
         raise CheckpointError(
             f"{path} is damaged: its SHA-256 is {found}; {wanted} is right.{_anew(entry)}"
         )
-    return record or _record(entry, path, found, None)
+    return record or _provenance(entry, path, found, None)
 
 
 def _anew(entry: ModelEntry) -> str:
@@ -103,11 +104,11 @@ def _check_quickly(entry: ModelEntry) -> None:
     path = place(entry)
     if isinstance(released_of(entry).source, Packaged):
         return  # whoever installed it has checked it, and its seal is checked when it is opened
-    record = read_record(path)
+    record = read_provenance(path)
     if record is None and released_of(entry).sha256:
         record = check(entry)
         with suppress(OSError, CheckpointError):  # a cache may be read-only: it is checked again
-            write_record(path, record)
+            write_provenance(path, record)
     if record is not None and path.stat().st_size != record.size:
         raise CheckpointError(
             f"{path} is damaged: it has {path.stat().st_size} bytes, not the {record.size} of its "
@@ -115,7 +116,7 @@ def _check_quickly(entry: ModelEntry) -> None:
         )
 
 
-def _fetch(entry: ModelEntry, report: Report | None) -> None:
+def _fetch(entry: ModelEntry, report: Progress | None) -> None:
     released, path = released_of(entry), place(entry)
     if isinstance(released.source, ByHand | Packaged):
         raise CheckpointError(_message(entry, "no program can fetch them"))
@@ -139,7 +140,7 @@ def _message(entry: ModelEntry, why: str) -> str:
     return f"The released weights of {entry.name!r} cannot be fetched: {why}.\n{by_hand(entry)}"
 
 
-def _obtain(entry: ModelEntry, path: Path, report: Report | None) -> None:
+def _obtain(entry: ModelEntry, path: Path, report: Progress | None) -> None:
     found = patiently(lambda: locate(released_of(entry)))
     log.info("fetching %s, %d bytes, licence: %s", found.url, found.size, entry.licence)
     part = new_part(path, found)
@@ -155,7 +156,7 @@ def _obtain(entry: ModelEntry, path: Path, report: Report | None) -> None:
         raise
     finally:
         remove_if_empty(part)
-    write_record(path, _record(entry, path, hashes["sha256"], found))
+    write_provenance(path, _provenance(entry, path, hashes["sha256"], found))
     remove_parts(path, found)
 
 
@@ -184,15 +185,15 @@ def _keep(part: Path, path: Path) -> None:
         try:
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
-            record_path(path).unlink(missing_ok=True)
+            provenance_path(path).unlink(missing_ok=True)
             part.replace(path)
         except FileNotFoundError as error:
             raise PartGoneError(part) from error
     sync_folder(path.parent)
 
 
-def _record(entry: ModelEntry, path: Path, sha256: str, found: Located | None) -> Record:
-    return Record(
+def _provenance(entry: ModelEntry, path: Path, sha256: str, found: Located | None) -> Provenance:
+    return Provenance(
         url=found.url if found else None,
         revision=found.revision if found else None,
         sha256=sha256,

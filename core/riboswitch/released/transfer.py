@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from attrs import define
 
 from riboswitch.files import storage_errors
+from riboswitch.progress import Progress
 from riboswitch.released.network import (
     TIMEOUTS,
     ChangedError,
@@ -28,11 +28,8 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 16  # what a break or a kill can lose
 
-Report = Callable[[int, int], None]
-"""Called with the bytes that are here and those of the whole, again and again."""
 
-
-def download(found: Located, part: Path, report: Report | None = None) -> None:
+def download(found: Located, part: Path, report: Progress | None = None) -> None:
     """Append to a part until it is as long as the file.
 
     Raises:
@@ -59,7 +56,7 @@ class _Transfer:
     found: Located
     part: Path
     file: BinaryIO
-    report: Report
+    report: Progress
     etag: str | None = None
 
     def receive(self, http: requests.Session) -> None:

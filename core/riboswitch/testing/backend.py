@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import pytest
@@ -13,12 +13,15 @@ from riboswitch.loading import load
 from riboswitch.registry import refusal, registry
 from riboswitch.testing.announced import frameworks_imported
 from riboswitch.testing.backend_batches import Batches
-from riboswitch.testing.backend_case import HALF, described
+from riboswitch.testing.backend_case import HALF, Stray, described
+from riboswitch.testing.backend_dtypes import Dtypes
+from riboswitch.testing.backend_module import Module
 from riboswitch.testing.backend_numbers import Numbers
+from riboswitch.testing.backend_real import Real
 from riboswitch.testing.backend_weights import Weights
 
 
-class BackendContract(Numbers, Batches, Weights):
+class BackendContract(Numbers, Dtypes, Real, Batches, Weights, Module):
     """The contract of a backend. A subclass states which:
 
         class TestMine(BackendContract):
@@ -34,13 +37,21 @@ class BackendContract(Numbers, Batches, Weights):
         sizes: Values of every architecture that is tried, for a backend that refuses the usual
             small ones: `{"hidden_size": 128, "num_heads": 2}`.
         half_tolerance: For bfloat16 and float16, where a backend strays more than the table
-            allows: the mean absolute difference over the mean size.
+            allows: the mean absolute difference over the mean size, 0.25 at most, and the
+            reason: `{"bfloat16": (0.08, "its tables have 8 bits")}`.
+        same_bits: Dtypes in which it gives the bits of another one, and the reason why each is
+            declared all the same: `{"float16": "the chip has float32 alone"}`.
+        zeroed: A function that sets all parameters of `module` to zero, for modules that are
+            neither torch's nor Paddle's, nor dicts and lists of arrays:
+            `zeroed = staticmethod(lambda module: …)`.
     """  # noqa: D415  # an example follows
 
     backend: ClassVar[str]
     device: ClassVar[str] = "cpu"
     sizes: ClassVar[Mapping[str, Any]] = {}
-    half_tolerance: ClassVar[Mapping[str, float]] = {}
+    half_tolerance: ClassVar[Mapping[str, Stray]] = {}
+    same_bits: ClassVar[Mapping[str, str]] = {}
+    zeroed: ClassVar[Callable[[Any], object] | None] = None
 
     def test_it_is_announced_and_starts(self) -> None:
         """Under one name everywhere, with a version and the command that installs it."""

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import nullcontext
+from threading import Barrier
 
 import numpy as np
 import pytest
 
 from riboswitch.batch import TokenBatch
+from riboswitch.interfaces import Backbone
 from riboswitch.testing.backend_case import BackendCase, Results, same
 from riboswitch.testing.shapes import LONGEST, batch_of, outputs_of
 from riboswitch.testing.tolerances import TOLERANCES
 
 MIXED = (19, 3, LONGEST, 4, 66, 19, 130, 5, 3, 65)
 """1 to 200 residues between two special tokens, shuffled, some of equal length."""
+Call = tuple[TokenBatch, Sequence[str]]
+SAME = (7, 33, 7, 18)
 NEAR = TOLERANCES["batches", "float32"]
 WIDE = {"num_layers": 1, "hidden_size": 256, "num_heads": 4, "feed_forward_size": 512}
 
 
 class Batches(BackendCase):
-    """Batch invariance, determinism, evaluation mode, threads."""
+    """Batch invariance, determinism, threads."""
 
     def test_neighbours_do_not_reach_a_sequence(self) -> None:
         """Alone or among others of 1 to 200 residues: the same up to rounding."""
@@ -64,7 +70,7 @@ class Batches(BackendCase):
             assert model.embed([]) == []
 
     def test_what_goes_in_and_comes_out_is_the_caller_s(self) -> None:
-        """The batch stays as it is; who writes into a result changes no later one."""
+        """The batch stays as it is, and a result when the next one is made or is written to."""
         for name, architecture in self.shapes():
             backbone, outputs = self.build(architecture), outputs_of(architecture)
             batch, given = (batch_of(architecture, (7, 33, 7)) for _ in "12")
@@ -72,6 +78,8 @@ class Batches(BackendCase):
             assert np.array_equal(batch.ids, given.ids), f"{name}: the batch's ids"
             assert np.array_equal(batch.offsets, given.offsets), f"{name}: the batch's offsets"
             kept = {n: [np.array(a) for a in arrays] for n, arrays in expected.items()}
+            self.run(backbone, batch_of(architecture, (7, 33, 7), seed=1), outputs)
+            same(expected, kept, 0, f"{name}, after a call with others of these lengths")
             for array in (a for arrays in expected.values() for a in arrays):
                 if array.flags.writeable:
                     array[...] = 7
@@ -88,21 +96,15 @@ class Batches(BackendCase):
                 anew = self.run(self.build(architecture, dtype), batch, outputs)
                 same(anew, once, 0, f"{name}, built anew")
 
-    def test_the_module_is_in_evaluation_mode(self) -> None:
-        """No part of the native module, where it has a mode, is in training."""
-        for name, architecture in self.shapes():
-            for part in _parts(self.build(architecture).module):
-                assert not getattr(part, "training", False), f"{name}: {type(part).__name__}"
-
     def test_calls_may_run_side_by_side(self) -> None:
-        """Several threads, asking for different things, get what one alone gets."""
-        for name, architecture in self.shapes():
+        """Threads with batches of the same lengths get what each alone gets."""
+        for number, (name, architecture) in enumerate(self.shapes()):
             backbone, outputs = self.build(architecture), outputs_of(architecture)
-            batch = batch_of(architecture, (7, 33, 7, 18))
-            wanted = [outputs, ("representation",), ("attentions",)] * 4
-            expected = [backbone.forward(batch, names) for names in wanted[:3]] * 4
-            with ThreadPoolExecutor(4) as pool:
-                found = list(pool.map(lambda names: backbone.forward(batch, names), wanted))  # noqa: B023  # used up within
+            wanted = [outputs, ("representation",), ("attentions",), outputs]
+            calls = [(batch_of(architecture, SAME, seed), w) for seed, w in enumerate(wanted)]
+            expected = [self.run(backbone, *call) for call in calls] * 3
+            with self.started.single_thread() if number else nullcontext():
+                found = _side_by_side(backbone, calls * 3)
             for a, b in zip(found, expected, strict=True):
                 same(a, b, NEAR, f"{name}, in threads")
 
@@ -153,9 +155,18 @@ def _of(results: Results, i: int) -> Results:
     return {name: [arrays[i]] for name, arrays in results.items()}
 
 
-def _parts(module: Any) -> list[Any]:
-    """A module and all that it is made of, in torch's words or in Paddle's."""
-    for name in ("modules", "sublayers"):
-        if callable(listed := getattr(module, name, None)):
-            return [module, *listed()]
-    return [module]
+def _side_by_side(backbone: Backbone, calls: Sequence[Call]) -> list[Results]:
+    """Begin four calls at once, again and again, and let threads take turns far more often."""
+    start, before = Barrier(4), sys.getswitchinterval()
+
+    def call(batch: TokenBatch, outputs: Sequence[str]) -> Results:
+        start.wait()
+        return backbone.forward(batch, outputs)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            made = [pool.submit(call, *each) for each in calls]
+    finally:
+        sys.setswitchinterval(before)
+    return [each.result() for each in made]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar
 
@@ -11,17 +12,21 @@ from attrs import asdict, evolve
 
 from riboswitch.architecture import Architecture
 from riboswitch.batch import TokenBatch
-from riboswitch.interfaces import Array, Backbone, Backend, BackendEntry, Weights
+from riboswitch.interfaces import DTYPES, Array, Backbone, Backend, BackendEntry, Weights
 from riboswitch.model import Model
 from riboswitch.registry import refusal, registry
 from riboswitch.testing.contract import Contract
 from riboswitch.testing.lively import lively_weights
-from riboswitch.testing.shapes import CHANGES, outputs_of, shape
+from riboswitch.testing.shapes import CHANGES, grown, outputs_of, shape
 from riboswitch.testing.tolerances import TOLERANCES
 
 HALF = ("bfloat16", "float16")
 PRECISE = ("float32", "float64")
+MOST = 0.25
+"""What `half_tolerance` may allow at most: further off is another result."""
 Results = Mapping[str, Sequence[Array]]
+Stray = tuple[float, str]
+"""How far results may be off, and why."""
 
 
 class BackendCase(Contract):
@@ -30,12 +35,28 @@ class BackendCase(Contract):
     backend: ClassVar[str]
     device: ClassVar[str] = "cpu"
     sizes: ClassVar[Mapping[str, Any]] = {}
-    half_tolerance: ClassVar[Mapping[str, float]] = {}
+    half_tolerance: ClassVar[Mapping[str, Stray]] = {}
+    same_bits: ClassVar[Mapping[str, str]] = {}
+    zeroed: ClassVar[Callable[[Any], object] | None] = None
+
+    @classmethod
+    def _check_facts(cls, facts: Any) -> None:
+        super()._check_facts(facts)
+        _check_strays(facts.half_tolerance)
+        for dtype, reason in facts.same_bits.items():
+            if dtype not in DTYPES or not isinstance(reason, str) or not reason.strip():
+                raise TypeError(f"same_bits has a dtype and its reason, not {dtype!r}: {reason!r}")
+
+    def _look_up(self) -> None:
+        assert self.entry
 
     @property
     def entry(self) -> BackendEntry:
         """As the plugin announces it."""
-        return registry().backends[self.backend]
+        known = registry().backends
+        if self.backend not in known:
+            registry().backend(self.backend)  # says so, with the nearest name
+        return known[self.backend]
 
     @property
     def started(self) -> Backend:
@@ -58,6 +79,20 @@ class BackendCase(Contract):
         taken = {n: a for n, a in made.items() if not refusal(self.entry, a)}
         assert taken, "it refuses every architecture; `sizes` may give it some that it takes"
         yield from taken.items()
+
+    def covering(self) -> Iterator[tuple[str, Architecture]]:
+        """As few of them as have every kind of weight."""
+        seen: set[str] = set()
+        for name, architecture in sorted(self.shapes(), key=lambda each: -len(_kinds(each[1]))):
+            if kinds := _kinds(architecture) - seen:
+                seen |= kinds
+                yield name, architecture
+
+    def grown(self, layers: int) -> Architecture | None:
+        """One of a real vocabulary and length, rotary if it can be; None if it refuses each."""
+        shapes = sorted(self.shapes(), key=lambda each: each[1].positions != "rotary")
+        made = (grown(architecture, self.sizes, layers) for _, architecture in shapes)
+        return next((each for each in made if not refusal(self.entry, each)), None)
 
     def build(
         self,
@@ -92,8 +127,28 @@ class BackendCase(Contract):
             pairs = list(zip(found[name], expected[name], strict=True))
             far = max(apart(a, b, dtype) for a, b in pairs)
             most = TOLERANCES["backends", dtype]
-            most = self.half_tolerance.get(dtype, most) if dtype in HALF else most
+            most, _ = self.half_tolerance.get(dtype, (most, ""))
             assert far <= most, f"{what}: {name} in {dtype} is {far:.2g} off, more than {most:.2g}"
+
+
+def _check_strays(strays: Mapping[str, Stray]) -> None:
+    """Each is of half precision, has an end and a reason."""
+    if strict := strays.keys() - {*HALF}:
+        raise TypeError(f"half_tolerance is for half precision, not for {', '.join(strict)}")
+    for dtype, stray in strays.items():
+        most, reason = stray if isinstance(stray, tuple) and len(stray) == 2 else (stray, "")
+        if not isinstance(reason, str) or not reason.strip():
+            raise TypeError(
+                f"half_tolerance allows {most} in {dtype} without a reason.\n"
+                f'Give one: {{"{dtype}": ({most}, "why it is further off")}}'
+            )
+        if not 0 < most <= MOST:
+            raise TypeError(f"half_tolerance allows {most} in {dtype}; {MOST} is the most.")
+
+
+def _kinds(architecture: Architecture) -> set[str]:
+    """Its weights' names, without the layers' numbers."""
+    return {re.sub(r"\.\d+\.", ".", name) for name in architecture.parameter_shapes()}
 
 
 def on(backend: Backend) -> str:
@@ -126,18 +181,26 @@ def same(found: Results, expected: Results, atol: float, what: str) -> None:
 
 
 @cache
-def judged(architecture: Architecture, ids: bytes, offsets: tuple[int, ...]) -> Results:
+def judged(
+    architecture: Architecture, ids: bytes, offsets: tuple[int, ...], outputs: tuple[str, ...]
+) -> Results:
     """What NumPy computes in float64."""
     batch = TokenBatch(np.frombuffer(ids, np.int32), offsets)
     judge = registry().backend("numpy")
     weights = lively_weights(architecture)
     backbone = judge.build(architecture, weights, device="cpu", dtype="float64")
-    return backbone.forward(batch, outputs_of(architecture))
+    return backbone.forward(batch, outputs)
 
 
-def judge(architecture: Architecture, batch: TokenBatch) -> Results:
-    """What NumPy computes in float64 of lively weights, computed once for all backends."""
-    return judged(architecture, batch.ids.tobytes(), tuple(batch.offsets.tolist()))
+def judge(
+    architecture: Architecture, batch: TokenBatch, outputs: tuple[str, ...] | None = None
+) -> Results:
+    """What NumPy computes in float64 of lively weights, computed once for all backends.
+
+    All outputs that there are, or those few that are named.
+    """
+    outputs = outputs_of(architecture) if outputs is None else outputs
+    return judged(architecture, batch.ids.tobytes(), tuple(batch.offsets.tolist()), outputs)
 
 
 def described(architecture: Architecture) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,23 @@ from riboswitch.errors import CheckpointError
 from riboswitch.interfaces import Array, float_dtype
 from riboswitch.loading import load
 from riboswitch.testing.backend_case import BackendCase, same
-from riboswitch.testing.lively import lively_weights
+from riboswitch.testing.lively import lively_weights, rounded_weights
 from riboswitch.testing.shapes import batch_of, outputs_of
+from riboswitch.testing.tolerances import TOLERANCES
 from riboswitch.weights import LazyWeights
 
 LENGTHS = (7, 1, 19)
 AT_ONCE = 6
 """Weights that may be in memory beside their copies: those that one product joins."""
+
+
+NEAR = TOLERANCES["batches", "float32"]
+FORMS: Mapping[str, Callable[[Array], Array]] = {
+    "float64": lambda w: w.astype("f8"),
+    "float16": lambda w: w.astype("f2"),
+    "columns": lambda w: np.array(w, order="F"),
+    "every second number": lambda w: np.repeat(w, 2, -1)[..., ::2] if w.ndim else w,
+}
 
 
 class Spy(Mapping[str, Array]):
@@ -130,6 +140,21 @@ class Weights(BackendCase):
             for array in file.values():
                 array[...] = 7
             same(self.run(backbone, batch, outputs), before, 0, f"{name}, its file changed")
+
+    def test_weights_come_in_any_dtype_and_order(self) -> None:
+        """Files have float64 and float16, and their arrays may be views of whatever strides."""
+        for name, architecture in self.covering():
+            plain = rounded_weights(architecture, "float16")  # each dtype holds these numbers
+            batch, outputs = batch_of(architecture, LENGTHS), outputs_of(architecture)
+            exact = {n: w.astype(self.precise) for n, w in plain.items()}
+            expected = self.run(self.build(architecture, weights=exact), batch, outputs)
+            for form, change in FORMS.items():
+                given = {n: change(w) for n, w in exact.items()}
+                backbone = self.build(architecture, weights=given)
+                for key, array in backbone.canonical().items():
+                    assert np.array_equal(array, exact[key]), f"{name}: {key} given as {form}"
+                found = self.run(backbone, batch, outputs)
+                same(found, expected, NEAR, f"{name}, weights given as {form}")
 
     def test_two_models_do_not_share_anything(self) -> None:
         """Another one of the same architecture leaves the first as it was."""

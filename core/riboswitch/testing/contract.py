@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
-from inspect import get_annotations
+from functools import cached_property
+from inspect import get_annotations, getattr_static
 from typing import Any, ClassVar, TypeVar
 
 import pytest
 
+from riboswitch.errors import RiboswitchError
 from riboswitch.testing.guard import EXPECTED, WRONG, Guard
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,7 +45,8 @@ class Contract:
 
     A subclass states facts: class attributes that a contract lists under its own. What it
     replaces otherwise needs `@overrides("reason")`; else defining it is a `TypeError`, and so a
-    failure to collect its tests. A test of it that is skipped without a reason fails.
+    failure to collect its tests. A test of it that is skipped without a reason fails. A fact that
+    is missing, or names what is not installed, fails one test and skips the others.
 
     Attributes:
         exempt: Tests that are known to fail, by name or by `name[parameter]`, and the reason of
@@ -57,14 +60,23 @@ class Contract:
         super().__init_subclass__(**options)
         if not _shipped(cls):
             _check_names(cls)
-            _check_exemptions(cls)
+            cls._check_facts(cls)
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Look again when the tests are collected, and watch how they end."""
         _check_names(type(self))
+        self._check_facts(type(self))
         manager = metafunc.config.pluginmanager
         if not manager.has_plugin(Guard.name):
-            manager.register(Guard(is_contract, tests_of), Guard.name)
+            manager.register(Guard(is_contract, tests_of, problem_of), Guard.name)
+
+    @classmethod
+    def _check_facts(cls, facts: Any) -> None:
+        """Check what is stated: by the class, or by an object that has other values of its own."""
+        _check_exemptions(cls, facts.exempt)
+
+    def _look_up(self) -> None:
+        """Look for what the facts name; a `RiboswitchError` says that there is none."""
 
     @pytest.fixture(autouse=True)
     def _exempted(self, request: pytest.FixtureRequest) -> None:
@@ -85,6 +97,18 @@ def facts_of(kind: type[Contract]) -> set[str]:
 def tests_of(kind: type) -> set[str]:
     """Names of the tests that a contract brings."""
     return {n for n in _own_names(kind) if n.startswith("test")}
+
+
+def problem_of(test: Contract) -> str:
+    """What is wrong with a test's class or object once its fixtures have run; empty for nothing."""
+    try:
+        _check_names(type(test))
+        _check_object(test)
+        test._check_facts(test)
+        test._look_up()
+    except (TypeError, RiboswitchError) as error:
+        return str(error)
+    return ""
 
 
 def is_contract(kind: object) -> bool:
@@ -127,6 +151,27 @@ def _check_override(owner: type, name: str) -> None:
         )
 
 
+def _check_object(test: Contract) -> None:
+    """All facts are stated, and nothing of the contract is replaced for one test alone."""
+    name, facts = type(test).__name__, facts_of(type(test))
+    own = {n for n in _own_names(type(test)) if not _keeps(type(test), n)}
+    if replaced := sorted(vars(test).keys() & own - facts):
+        raise TypeError(
+            f"{name} sets self.{replaced[0]}, which replaces a part of the contract.\n"
+            'Define it in the class, marked: @overrides("the reason")'
+        )
+    if lacking := sorted(fact for fact in facts if not hasattr(test, fact)):
+        raise TypeError(
+            f"{name} does not state {lacking[0]!r}, which says what is tested.\n"
+            f"State it in the class: {lacking[0]} = …"
+        )
+
+
+def _keeps(kind: type, name: str) -> bool:
+    """Whether an object has it once it has been asked for."""
+    return isinstance(getattr_static(kind, name), cached_property)
+
+
 def _check_collected(owner: type) -> None:
     for name in _UNCOLLECTED:
         if name in vars(owner):
@@ -142,9 +187,9 @@ def _own_names(kind: type) -> Iterator[str]:
             yield from (n for n in vars(base) if not n.startswith("__"))
 
 
-def _check_exemptions(kind: type[Contract]) -> None:
+def _check_exemptions(kind: type[Contract], exempt: Mapping[str, str]) -> None:
     tests = [name for name in dir(kind) if name.startswith("test")]
-    for key, reason in kind.exempt.items():
+    for key, reason in exempt.items():
         name = key.partition("[")[0]
         if name not in tests:
             near = get_close_matches(name, tests, 1)

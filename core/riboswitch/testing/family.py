@@ -52,6 +52,9 @@ class ModelContract(Contract):
         "feed_forward_size": 80,
     }
 
+    def _look_up(self) -> None:
+        assert self.entry
+
     @property
     def entry(self) -> ModelEntry:
         """As the plugin announces it."""

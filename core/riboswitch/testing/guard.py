@@ -13,7 +13,9 @@ import pytest
 EXPECTED = pytest.StashKey[bool]()
 """On a test whose failure `exempt` names."""
 WRONG = pytest.StashKey[str]()
-"""On a test that must fail: what is wrong with its exemptions."""
+"""On a test that must fail: what is wrong with its exemptions, its class or its object."""
+SAID = pytest.StashKey[str]()
+"""On a test that is left out: another one of its class has said what is wrong."""
 _NO_REASON = ("", "unconditional skip")
 
 
@@ -23,9 +25,14 @@ class Guard:
     name = "riboswitch-contracts"
 
     def __init__(
-        self, is_contract: Callable[[object], bool], tests_of: Callable[[Any], Collection[str]]
+        self,
+        is_contract: Callable[[object], bool],
+        tests_of: Callable[[Any], Collection[str]],
+        problem_of: Callable[[Any], str],
     ) -> None:
         self._is_contract, self._tests_of = is_contract, tests_of
+        self._problem_of = problem_of
+        self._said: dict[tuple[object, str], str] = {}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(
@@ -42,6 +49,18 @@ class Guard:
             if problem := _unknown_parameter(kind, test, {item.name for item in found}):
                 for item in found:
                     item.stash[WRONG] = problem
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> None:
+        """Look at a test's object when all fixtures have run; what is wrong is said once."""
+        if not self._is_watched(item):
+            return
+        if problem := self._problem_of(getattr(item, "instance", None)):
+            first = self._said.setdefault((getattr(item, "cls", None), problem), item.nodeid)
+            item.stash[WRONG if first == item.nodeid else SAID] = problem
+            if first != item.nodeid:
+                pytest.skip(f"{first} says what is wrong")
+            pytest.fail(problem, pytrace=False)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -68,7 +87,11 @@ def _unknown_parameter(kind: object, test: str, collected: Iterable[str]) -> str
 
 
 def _problem(item: pytest.Item, report: pytest.TestReport) -> str:
+    if SAID in item.stash and report.skipped:
+        return ""
     if hasattr(report, "wasxfail"):
+        if problem := item.stash.get(WRONG, ""):
+            return problem
         if EXPECTED in item.stash:
             return ""
         return "An expected failure of a contract's test is named in `exempt`, not marked."

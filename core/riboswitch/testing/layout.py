@@ -12,7 +12,7 @@ import pytest
 from attrs import evolve
 
 from riboswitch.conversion.convert import convert
-from riboswitch.conversion.plan import Plan, make_plan
+from riboswitch.conversion.plan import WritePlan, make_plan
 from riboswitch.conversion.write import save
 from riboswitch.errors import CheckpointError, RiboswitchWarning, UsageError
 from riboswitch.interfaces import Array, ModelEntry
@@ -61,7 +61,7 @@ class LayoutContract(LayoutCase):
         assert held, f"the layout {self.layout!r} holds no registered model"
         return [small(entry, self.sizes) for entry in held]
 
-    def write(self, entry: ModelEntry, path: Path, dtype: str = "float32") -> Plan:
+    def write(self, entry: ModelEntry, path: Path, dtype: str = "float32") -> WritePlan:
         """Save a small model; what is lost is no matter here."""
         weights = rounded_weights(entry.architecture, dtype)
         with quiet():
@@ -129,6 +129,12 @@ class LayoutContract(LayoutCase):
         for entry in self.entries():
             self.write(entry, tmp_path / entry.name)
             self.misses_nothing(self.open(entry, tmp_path / entry.name))
+
+    def test_a_tensor_of_nobody_is_an_error(self, tmp_path: Path) -> None:
+        """Numbers that the model has no place for are not left out in silence."""
+        for entry in self.entries():
+            self.write(entry, tmp_path / entry.name)
+            self.takes_nothing_more(self.open(entry, tmp_path / entry.name))
 
     def test_a_file_cut_short_is_one_error(self, tmp_path: Path) -> None:
         """A `CheckpointError` that names the file, wherever it ends."""

@@ -21,6 +21,7 @@ from riboswitch.registry import registry
 from riboswitch.testing.announced import frameworks_imported
 from riboswitch.testing.contract import Contract
 from riboswitch.testing.lively import rounded_weights
+from riboswitch.testing.openers import Held
 
 SIZES: Mapping[str, Any] = {
     "num_layers": 2,
@@ -28,6 +29,8 @@ SIZES: Mapping[str, Any] = {
     "num_heads": 4,
     "feed_forward_size": 50,
 }
+UNLIKELY = "of_nobody.the_quick_brown_fox_jumps_over_the_lazy_dog_0123456789"
+"""A tensor's name. It has every letter, as `ignored=("head")` ignores each of four."""
 PARTS = ("lm_head.", "pooler.", "embedding.norm.", "lm_head.decoder.weight")
 """What a model may lack as a whole: one without the last is a tied one."""
 
@@ -36,6 +39,9 @@ class LayoutCase(Contract):
     """Which layout, and what it must leave to others."""
 
     layout: ClassVar[str]
+
+    def _look_up(self) -> None:
+        assert self.table
 
     @property
     def table(self) -> Layout:
@@ -84,6 +90,17 @@ class LayoutCase(Contract):
             kept = [n for n in whole if not n.startswith(lacking)]
             same = all(np.array_equal(weights[n], opened.weights[n]) for n in weights)
             assert list(weights) == kept and same, f"without {name} it is another model"
+
+    def takes_nothing_more(self, opened: Opened) -> None:
+        """With a tensor that no model has it is an error: `ignored` and `derived` are not all."""
+        checkpoint, layout = opened.checkpoint, opened.layout
+        stranger = Held((2,), "float32", np.ones(2, "f4"))
+        more = evolve(checkpoint, tensors={**checkpoint.tensors, UNLIKELY: stranger})
+        with pytest.raises(CheckpointError):
+            _, plain, found = recognise(more, {layout.name: layout})
+            architecture = opened.entry.architecture.evolve(dict(found.changes))
+            checkpoint_weights(plain, layout, architecture)
+            pytest.fail(f"{layout.name} leaves out a tensor {UNLIKELY!r} without a word")
 
 
 def small(entry: ModelEntry, sizes: Mapping[str, Any] = SIZES) -> ModelEntry:

@@ -105,6 +105,11 @@ class ReadOnlyLayoutContract(UnwrittenLayoutContract):
         for path in self.made(tmp_path).values():
             self.misses_nothing(self.open(path))
 
+    def test_a_tensor_of_nobody_is_an_error(self, tmp_path: Path) -> None:
+        """Numbers that the model has no place for are not left out in silence."""
+        for path in self.made(tmp_path).values():
+            self.takes_nothing_more(self.open(path))
+
     def test_they_convert_to_our_own_layout(self, tmp_path: Path) -> None:
         """Bit for bit, and the result computes what the example does."""
         for name, path in self.made(tmp_path).items():

@@ -10,13 +10,13 @@ from attrs import evolve
 
 from riboswitch.architecture import Architecture
 from riboswitch.interfaces import Array, Weights
+from riboswitch.optimization import Optimization
 from riboswitch.registry import refusal
 from riboswitch.testing.backend_case import BackendCase
 from riboswitch.testing.learner_judge import Arrays, lively, trained
 from riboswitch.testing.shapes import shape
 from riboswitch.testing.tolerances import TOLERANCES
 from riboswitch.training.learner import Learner, Predicted, TrainingBackend, Work
-from riboswitch.training.settings import Optimization
 
 PLAIN = Optimization(beta1=0.8, beta2=0.9, eps=1e-3, weight_decay=0.5, clip=None)
 """Numbers that are nobody's defaults: each would show where it is left out."""

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from riboswitch.architecture import Architecture
 from riboswitch.interfaces import Array
+from riboswitch.optimization import Optimization
 from riboswitch.registry import registry
 from riboswitch.testing.learner_works import work_of
 from riboswitch.testing.lively import lively_weights
 from riboswitch.training.learner import Predicted, Work
-from riboswitch.training.settings import Optimization
 
 STEP = 1e-7
 """Of the differences: in float64 that leaves eight digits, and crosses hardly a kink of ReLU."""

@@ -1,4 +1,7 @@
-"""Small architectures that differ from a plain one in one thing each, and batches for them."""
+"""Small architectures that differ from a plain one in one thing each, and batches for them.
+
+And one that is as deep as those of real models, with their vocabularies and lengths.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from riboswitch.interfaces import OUTPUTS
 
 LONGEST = 202
 """Tokens of the longest sequence: 200 residues between two special tokens."""
+LONG = 1500
+"""Tokens of one that outgrows a table for the usual ones, and a batch of `Model`'s."""
 
 _PLAIN: Mapping[str, Any] = {
     "vocab_size": 11,
@@ -71,6 +76,15 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
 def shape(name: str, sizes: Mapping[str, Any]) -> Architecture:
     """Return one of `CHANGES`, in other sizes where they are given."""
     return Architecture(**{**_PLAIN, **sizes, **CHANGES[name]})
+
+
+def grown(architecture: Architecture, sizes: Mapping[str, Any], layers: int) -> Architecture:
+    """With more tokens than a byte counts, room for `LONG`, so many layers and one head."""
+    changes = {"num_heads": 1, "feed_forward_size": 16, **sizes}
+    changes |= {"vocab_size": 300, "num_layers": layers}
+    if architecture.positions == "learned":
+        changes["max_positions"] = LONG + architecture.position_offset
+    return architecture.evolve(changes)
 
 
 def outputs_of(architecture: Architecture) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ at most so many tokens each; process r of p takes the micro-batches r, r + p, â€
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,6 +14,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from riboswitch.batch import by_budget
+from riboswitch.checks import LARGEST
 from riboswitch.masking.noise import Purpose, draw, keys_for, record_keys
 
 _POOL = 64
@@ -49,10 +51,18 @@ class Batches:
         """All records in micro-batches that never change, longest first."""
         return self._cut(np.arange(len(self.records)))
 
+    def steps_of(self, epochs: float) -> int:
+        """Steps that so many epochs have, which may differ by a few."""
+        whole = int(epochs)
+        steps: float = sum(len(self.epoch(epoch)) for epoch in range(whole))
+        if epochs > whole:
+            steps += (epochs - whole) * len(self.epoch(whole))
+        return max(1, math.ceil(steps))
+
     def _pools(self, number: int) -> Iterator[Ints]:
         """Shuffled places in `records`, cut into pools of about `_POOL` micro-batches."""
         order = self._order(number, len(self.records), Purpose.ORDER)
-        pools = np.cumsum(self.tokens[order]) // (self.budget * _POOL)
+        pools = np.cumsum(self.tokens[order]) // min(self.budget * _POOL, LARGEST)
         cuts = np.flatnonzero(np.diff(pools)) + 1
         yield from np.split(order, cuts)
 

@@ -8,24 +8,50 @@ import attrs
 
 from riboswitch.errors import UsageError
 from riboswitch.interfaces import Weights
-from riboswitch.opening import open_model
+from riboswitch.opening import Opened, open_model
+from riboswitch.released import fetch, is_here
 from riboswitch.training.checkpoint import Saved
 from riboswitch.training.initial import initial_weights
 from riboswitch.training.request import Request
 
 
-def beginning(request: Request, saved: Saved | None) -> Weights:
-    """Those of the last checkpoint, of the file that is asked for, or random ones.
+def given(request: Request, saved: Saved | None) -> Opened | None:
+    """Open the weights that are asked for.
+
+    Returns:
+        None for random ones, and for what is not there where a checkpoint makes it needless.
 
     Raises:
-        UsageError: The file holds another alphabet or architecture than the model's.
-        CheckpointError: It is no checkpoint, or damaged.
+        UsageError: Nobody released weights of this model.
+        CheckpointError: They are no checkpoint, damaged, or cannot be fetched.
+    """
+    if request.weights == "random":
+        return None
+    if request.weights == "released":
+        needless = saved and not is_here(request.entry)
+        return None if needless else open_model(fetch(request.entry), request.entry.name)
+    path = Path(request.weights)
+    return None if saved and not path.exists() else open_model(path)
+
+
+def beginning(request: Request, saved: Saved | None, opened: Opened | None) -> Weights:
+    """Those of the last checkpoint, those that are asked for, or random ones.
+
+    Args:
+        request: What is asked for.
+        saved: The last checkpoint.
+        opened: What `given` returned.
+
+    Raises:
+        UsageError: They have another alphabet or architecture than the model.
+        CheckpointError: The checkpoint is damaged.
     """
     entry = request.entry
-    if not saved and request.weights == "random":
+    if saved:
+        opened = open_model(saved.model)
+    if opened is None:
         return initial_weights(entry.architecture, request.seed, entry.pretraining.initial)
-    path = saved.model if saved else Path(request.weights)
-    opened = open_model(path)
+    path = saved.model if saved else request.weights
     if opened.entry.alphabet != entry.alphabet:
         raise UsageError(
             f"{path} has another alphabet than {entry.name}.\n"

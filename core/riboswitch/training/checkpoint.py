@@ -12,11 +12,11 @@ from typing import Any
 from attrs import frozen
 
 from riboswitch.conversion.write import save
-from riboswitch.errors import StoreError
+from riboswitch.errors import StoreError, TrainingError
 from riboswitch.files import replacing
 from riboswitch.interfaces import Array, Draft, ModelEntry, Weights
 from riboswitch.registry import registry
-from riboswitch.weights import LazyWeights
+from riboswitch.weights import LazyWeights, finite
 
 _NAME = re.compile(r"step-(\d{9})")
 _KEPT = 2
@@ -83,6 +83,7 @@ def save_checkpoint(
     """Write a checkpoint, wholly or not at all, and remove all but the last two.
 
     Raises:
+        TrainingError: Weights are no finite numbers; nothing is written then.
         ResourceError: The disk is full; what was there is still there.
     """
     path = folder / f"step-{steps:09d}"
@@ -90,7 +91,7 @@ def save_checkpoint(
         temporary.mkdir(parents=True)
         save_model(entry, weights, temporary / "model")
         save_moments(temporary / "adamw.safetensors", moments)
-        text = json.dumps({"steps": steps, "run": run}, indent=1)
+        text = json.dumps({"steps": steps, "run": run}, indent=1, allow_nan=False)
         (temporary / "state.json").write_text(text, "utf-8")
     older = sorted(p for p in folder.glob("step-*") if _NAME.fullmatch(p.name))[:-_KEPT]
     for old in older:
@@ -98,8 +99,22 @@ def save_checkpoint(
 
 
 def save_model(entry: ModelEntry, weights: Weights, path: Path, dtype: str = "float32") -> None:
-    """Write a model in our own layout."""
-    lazy = LazyWeights(weights, weights.__getitem__, dict.fromkeys(weights, dtype))
+    """Write a model in our own layout.
+
+    Raises:
+        TrainingError: Its weights are no finite numbers; nothing is written then.
+    """
+
+    def read(name: str) -> Array:
+        array = weights[name]
+        if not finite(array):
+            raise TrainingError(
+                f"the weights are not finite any more: {name} has a number that is none.\n"
+                "Take a lower learning rate, and begin anew."
+            )
+        return array
+
+    lazy = LazyWeights(weights, read, dict.fromkeys(weights, dtype))
     save(entry, lazy, path, "riboswitch")
 
 

@@ -5,22 +5,18 @@ Neither packing nor reading holds the letters in memory, only a few numbers for 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import attrs
 import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
 
-from riboswitch.alphabet import Alphabet
+from riboswitch.checks import listed, number, optional, strings, text
 from riboswitch.errors import StoreError, UsageError
-from riboswitch.training.differences import first_difference
 
 FILES = ("letters.bin", "offsets.npy", "types.npy", "held_out.npy", "corpus.json")
 NO_TYPE = -1
@@ -39,18 +35,14 @@ class Source:
             same side.
     """
 
-    files: tuple[str, ...] = field(converter=tuple)
-    exclude: tuple[str, ...] = field(default=(), converter=tuple)
-    types: str | None = None
-    held_out: float = field(default=0.01)
+    files: tuple[str, ...] = field(converter=listed, validator=strings)
+    exclude: tuple[str, ...] = field(default=(), converter=listed, validator=strings)
+    types: str | None = field(default=None, validator=optional(text))
+    held_out: float = field(default=0.01, validator=number(0, 1))
 
     def __attrs_post_init__(self) -> None:
         if not self.files:
             raise UsageError("a corpus needs a file.\nGive one: --corpus FASTA.")
-        if not 0 <= self.held_out < 1:
-            raise UsageError(
-                f"held_out is {self.held_out!r}, and must be from 0 to below 1.\nExample: 0.01."
-            )
         self.pattern()
 
     def pattern(self) -> re.Pattern[str] | None:
@@ -128,38 +120,6 @@ def open_corpus(folder: Path) -> Corpus | None:
     return Corpus(letters, offsets, types, held_out, tuple(about["names"]), about)
 
 
-def check_same(corpus: Corpus, source: Source, alphabet: Alphabet, folder: Path) -> None:
-    """Raise `UsageError` when a corpus was packed from something else."""
-    packed = corpus.about.get("source", {})
-    said = json.loads(json.dumps(origin(source, alphabet)))
-    for key in ("files", "exclude"):  # one that is gone is not needed any more
-        said[key] = [_gone(mine, packed.get(key, [])) for mine in said[key]]
-    if found := first_difference(packed, said):
-        name, was, here = found
-        raise UsageError(
-            f"{folder} was packed from something else: its {name} is {was!r:.200}, and here it is "
-            f"{here!r:.200}.\nGive another folder: -o."
-        )
-
-
-def origin(source: Source, alphabet: Alphabet) -> dict[str, Any]:
-    """What a corpus depends on; files by name and size, since a copy has another time."""
-    text = json.dumps(attrs.asdict(alphabet), sort_keys=True)
-    return {
-        "files": [{"name": Path(f).name, "size": _size(f)} for f in source.files],
-        "exclude": [{"name": Path(f).name, "size": _size(f)} for f in source.exclude],
-        "types": source.types,
-        "held_out": source.held_out,
-        "alphabet": hashlib.sha256(text.encode()).hexdigest()[:16],
-    }
-
-
-def _gone(file: dict[str, Any], packed: list[dict[str, Any]]) -> dict[str, Any]:
-    """A file with the size that it had, where it is not there now."""
-    same = [had for had in packed if had.get("name") == file["name"]]
-    return same[0] if file["size"] is None and same else file
-
-
 def left_out_message(corpus: Corpus) -> str | None:
     """Say how many records were left out and why; None when none was."""
     reasons: Mapping[str, int] = corpus.about["left_out"]
@@ -168,9 +128,3 @@ def left_out_message(corpus: Corpus) -> str | None:
     total = sum(reasons.values())
     why = "; ".join(f"{count} because {reason}" for reason, count in reasons.items())
     return f"{total} of {total + len(corpus)} records are left out: {why}."
-
-
-def _size(file: str) -> int | None:
-    with suppress(OSError):
-        return Path(file).stat().st_size
-    return None

@@ -11,24 +11,29 @@ import attrs
 
 from riboswitch.errors import UsageError
 from riboswitch.masking import Recipe
-from riboswitch.opening import seal
+from riboswitch.opening import Opened, seal
 from riboswitch.training.checkpoint import Saved, newest
 from riboswitch.training.differences import first_difference
 from riboswitch.training.request import Request
+from riboswitch.weights import weights_hash
+
+_HASH = "sha256:"
 
 
 def identity(request: Request, longest: int) -> dict[str, Any]:
     """All that the numbers of a run depend on, but for its corpus and the number of processes.
 
+    Weights that are not random are named here; `told` says what they are.
+
     Args:
         request: What is asked for.
         longest: Letters of a sequence at most.
     """
-    entry, weights = request.entry, request.weights
+    entry = request.entry
     return {
         "model": entry.name,
         "architecture": seal(entry.architecture, entry.alphabet),
-        "weights": weights if weights == "random" else str(Path(weights).resolve()),
+        "weights": request.weights,
         "initial": entry.pretraining.initial,
         "held_out": request.source.held_out,
         "recipe": _recipe(request.recipe),
@@ -44,6 +49,11 @@ def identity(request: Request, longest: int) -> dict[str, Any]:
         "dtype": request.dtype,
         "seed": request.seed,
     }
+
+
+def told(opened: Opened) -> str:
+    """What an identity says of weights: a hash, so that neither their path nor layout matters."""
+    return f"{_HASH}{weights_hash(opened.weights)}"
 
 
 def last_of(folder: Path, run: dict[str, Any]) -> Saved | None:
@@ -66,13 +76,25 @@ def last_of(folder: Path, run: dict[str, Any]) -> Saved | None:
 def must_be(folder: Path, saved: Saved, run: dict[str, Any]) -> None:
     """Raise `UsageError` when a checkpoint is of another run."""
     said = json.loads(json.dumps(run))
-    have = {key: saved.run.get(key) for key in said}
+    have = _as_now({key: saved.run.get(key) for key in said}, said)
     if found := first_difference(have, said):
         name, was, here = found
         raise UsageError(
             f"{folder} holds another run: its {name} is {was!r:.200}, and here it is "
             f"{here!r:.200}.\nGive another folder, or the same settings."
         )
+
+
+def _as_now(have: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says, where it cannot be compared or an older one said it otherwise."""
+    was, here = (str(run.get("weights")) for run in (have, said))
+    hashed = was.startswith(_HASH) and here.startswith(_HASH)
+    if not hashed and "random" not in (was, here):  # a path, as all were, or that is gone
+        have = {**have, "weights": said.get("weights")}
+    plan = have.get("optimization")
+    if isinstance(plan, dict) and plan.get("schedule") == "constant":  # any floor was let be
+        have = {**have, "optimization": {**plan, "floor": 0.0}}
+    return have
 
 
 def _recipe(recipe: Recipe) -> dict[str, Any]:

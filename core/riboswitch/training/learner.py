@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from riboswitch.architecture import Architecture
 from riboswitch.batch import TokenBatch
 from riboswitch.interfaces import Array, Backbone, Backend, Weights
-from riboswitch.training.settings import Optimization
+from riboswitch.optimization import Optimization
 
 
 @frozen(eq=False)

@@ -48,7 +48,7 @@ class Log:
     def write(self, kind: str, said: Mapping[str, Any]) -> None:
         """Add what one `step` has to say, `train` or `held_out`."""
         with storage_errors(self.path):
-            self._file.write(json.dumps({"kind": kind, **said}) + "\n")
+            self._file.write(_line({"kind": kind, **said}))
             self._file.flush()
         if self._board is not None:
             self._board.write(kind, said)
@@ -57,8 +57,12 @@ class Log:
         if not self.path.is_file():
             return
         kept = [line for line in read_log(self.path) if line["step"] <= steps]
-        text = "".join(f"{json.dumps(line)}\n" for line in kept)
+        text = "".join(map(_line, kept))
         write(self.path, text.encode(), self.path.parent)
+
+
+def _line(said: Mapping[str, Any]) -> str:
+    return json.dumps(said, allow_nan=False) + "\n"
 
 
 def check_board() -> None:
@@ -111,13 +115,17 @@ class _Board:
 def read_log(path: Path) -> list[dict[str, Any]]:
     """All lines of a run's `log.jsonl`; one that a kill has cut short is left out.
 
+    NaN, which older runs wrote though JSON has none, is None.
+
     Raises:
         StoreError: It is no such log.
     """
     try:
         text = path.read_text("utf-8")
         whole = text[: text.rfind("\n") + 1]
-        lines: list[dict[str, Any]] = [json.loads(line) for line in whole.splitlines()]
+        lines: list[dict[str, Any]] = [
+            json.loads(line, parse_constant=lambda _: None) for line in whole.splitlines()
+        ]
         if not all(isinstance(line["step"], int) and line["kind"] for line in lines):
             raise ValueError("a line has no step")
     except (OSError, ValueError, LookupError, TypeError) as error:

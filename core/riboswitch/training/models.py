@@ -11,10 +11,10 @@ from attrs import evolve
 from riboswitch.architecture import Architecture
 from riboswitch.errors import UsageError
 from riboswitch.interfaces import ModelEntry
-from riboswitch.masking.files import loaded_yaml, named
+from riboswitch.masking.files import RECIPES, as_number, loaded_yaml, named
 from riboswitch.opening import misfit
+from riboswitch.optimization import Optimization, Pretraining
 from riboswitch.registry import registry
-from riboswitch.training.settings import Optimization, Pretraining
 
 _KEYS = ("name", "like", "architecture", "recipe", "optimization", "initial")
 
@@ -25,8 +25,9 @@ def model_entry(name_or_path: str) -> ModelEntry:
     Args:
         name_or_path: A registered model, or a YAML file with `like`, the registered model whose
             alphabet it has and that says what the file does not; `name`; `architecture`, keys of
-            `Architecture`; `recipe`; `optimization`, keys of `Optimization`; and `initial`, how
-            wide random weights are drawn.
+            `Architecture`; `recipe`, a name or a path from the file's own folder on;
+            `optimization`, keys of `Optimization`; and `initial`, how wide random weights are
+            drawn.
 
     Raises:
         UsageError: There is no such model or file, or the file says something that it cannot;
@@ -38,30 +39,29 @@ def model_entry(name_or_path: str) -> ModelEntry:
     if not path.is_file():
         raise UsageError(f"there is no file {name_or_path!r}.")
     try:
-        return _entry(named(loaded_yaml(path), "the file", _KEYS), path.stem)
+        return _entry(named(loaded_yaml(path), "the file", _KEYS), path)
     except (UsageError, ValueError, TypeError) as error:
         said = error.args[0] if error.args else error  # attrs gives tuples
         raise UsageError(f"model {path}: {said}") from error
 
 
-def _entry(said: dict[str, Any], stem: str) -> ModelEntry:
+def _entry(said: dict[str, Any], path: Path) -> ModelEntry:
     if "like" not in said:
         raise UsageError("the key like is missing: the registered model that it resembles.")
     base = registry().model(str(said["like"]))
     sizes = named(said.get("architecture", {}), "architecture", _fields(Architecture))
-    architecture = base.architecture.evolve(sizes)
+    architecture = base.architecture.evolve(_numbers(sizes))
     if problem := misfit(architecture, base.alphabet):
         raise UsageError(problem)
     changes = named(said.get("optimization", {}), "optimization", _fields(Optimization))
-    changes = {key: _number(value) for key, value in changes.items()}
     plan = Pretraining(
-        recipe=said.get("recipe", base.pretraining.recipe),
-        optimization=evolve(base.pretraining.optimization, **changes),
+        recipe=_recipe(said.get("recipe", base.pretraining.recipe), path.parent),
+        optimization=base.pretraining.optimization.changed(**_numbers(changes)),
         initial=said.get("initial", base.pretraining.initial),
     )
     return evolve(
         base,
-        name=said.get("name", stem),
+        name=said.get("name", path.stem),
         architecture=architecture,
         licence="yours",
         source="trained by riboswitch pretrain",
@@ -70,12 +70,13 @@ def _entry(said: dict[str, Any], stem: str) -> ModelEntry:
     )
 
 
-def _number(value: Any) -> Any:
-    """A number that YAML takes for a text, such as 1e-4."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
+def _recipe(said: Any, folder: Path) -> Any:
+    """A recipe's name as it is, and a path from the folder of the file that names it."""
+    return said if not isinstance(said, str) or said in RECIPES else str(folder / said)
+
+
+def _numbers(said: dict[str, Any]) -> dict[str, Any]:
+    return {key: as_number(value) for key, value in said.items()}
 
 
 def _fields(kind: type[Any]) -> tuple[str, ...]:

@@ -6,8 +6,6 @@ import hashlib
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,7 +16,9 @@ from riboswitch.alphabet import Alphabet
 from riboswitch.errors import SequenceError, StoreError, UsageError
 from riboswitch.files import replacing
 from riboswitch.sequences import Record, read_records
-from riboswitch.training.corpus import FILES, NO_TYPE, Corpus, Source, open_corpus, origin
+from riboswitch.training.corpus import FILES, Corpus, Source, open_corpus
+from riboswitch.training.provenance import check_there, hashes, origin
+from riboswitch.training.types import Types
 
 
 def pack(source: Source, alphabet: Alphabet, folder: Path) -> Corpus:
@@ -28,11 +28,12 @@ def pack(source: Source, alphabet: Alphabet, folder: Path) -> Corpus:
 
     Raises:
         SequenceError: A file cannot be read, or nothing is left to train on.
-        UsageError: A type is not one of the alphabet's, or no header has one.
+        UsageError: Types are none of the alphabet's, or no header has one.
         ResourceError: The disk is full.
     """
     if folder.exists():
         raise UsageError(f"{folder} is there, and no packed corpus.\nGive another folder: -o.")
+    check_there(source)
     with replacing(folder, overwrite=False, ours=FILES) as temporary:
         temporary.mkdir()
         _Packer(source, alphabet, temporary).run()
@@ -60,36 +61,35 @@ class _Packer:
     def __init__(self, source: Source, alphabet: Alphabet, folder: Path) -> None:
         self.source, self.alphabet, self.folder = source, alphabet, folder
         self.excluded = {_digest(r.sequence) for file in source.exclude for r in read_records(file)}
-        self.pattern = source.pattern()
-        self.lengths, self.types, self.held_out = array("q"), array("h"), array("b")
-        self.names: dict[str, int] = {}
+        self.types = Types(source.pattern(), alphabet.types)
+        self.lengths, self.kinds, self.held_out = array("q"), array("h"), array("b")
         self.left_out: Counter[str] = Counter()
         self.hash = hashlib.sha256()
 
     def run(self) -> None:
         with (self.folder / "letters.bin").open("wb") as file:
             for name in self.source.files:
-                self._add(read_records(name), file)
+                self._add(name, file)
         self._check()
         offsets = np.concatenate([[0], np.cumsum(np.array(self.lengths, np.int64))])
         _save(self.folder / "offsets.npy", offsets.astype(np.int64))
-        _save(self.folder / "types.npy", np.array(self.types, np.int16))
+        _save(self.folder / "types.npy", np.array(self.kinds, np.int16))
         _save(self.folder / "held_out.npy", np.array(self.held_out, bool))
         text = json.dumps(self._about(), indent=1)
         (self.folder / "corpus.json").write_text(text, "utf-8")
 
-    def _add(self, records: Iterable[Record], file: BinaryIO) -> None:
-        for record in records:
+    def _add(self, name: str, file: BinaryIO) -> None:
+        for record in read_records(name):
             digest = _digest(record.sequence)
             if reason := self._unfit(record, digest):
                 self.left_out[reason] += 1
                 continue
-            kind = self._type(record)
+            kind = self.types.find(record.header, name)
             letters = self.alphabet.plain(record.sequence).encode("ascii")
             file.write(letters)
             self.hash.update(letters + b"\n%d\n" % kind)
             self.lengths.append(len(letters))
-            self.types.append(kind)
+            self.kinds.append(kind)
             share = int.from_bytes(digest, "big") / 2**64
             self.held_out.append(share < self.source.held_out)
 
@@ -106,19 +106,6 @@ class _Packer:
             return f"its length suits no words of {self.alphabet.k}"
         return None
 
-    def _type(self, record: Record) -> int:
-        found = self.pattern.search(record.header) if self.pattern else None
-        if found is None or found[1] is None:
-            return NO_TYPE
-        name = found[1]
-        if name not in self.alphabet.types:
-            have = ", ".join(self.alphabet.types) or "none"
-            raise UsageError(
-                f"record {record.ordinal}, {record.id!a}: its type {name!a} is none of the "
-                f"model's.\nThey are: {have}"
-            )
-        return self.names.setdefault(name, len(self.names))
-
     def _check(self) -> None:
         if not self.lengths or all(self.held_out):
             reasons = "; ".join(f"{n} because {why}" for why, n in self.left_out.most_common(3))
@@ -127,35 +114,21 @@ class _Packer:
                 f"{sum(self.left_out.values())} left out{f' ({reasons})' if reasons else ''}.\n"
                 "Give more files, or --held-out 0."
             )
-        if self.pattern and not self.names:
-            raise UsageError(
-                f"no header has a type: {self.source.types!r} is found in none of them.\n"
-                "Mend the expression, or leave it out."
-            )
+        self.types.check()
 
     def _about(self) -> dict[str, Any]:
-        types = Counter(self.types)
+        kinds, names = Counter(self.kinds), self.types.names
         return {
             "records": len(self.lengths),
             "letters": sum(self.lengths),
             "held_out": sum(self.held_out),
-            "names": list(self.names),
-            "types": {name: types[i] for name, i in self.names.items()},
+            "names": list(names),
+            "types": {name: kinds[i] for name, i in names.items()},
             "left_out": dict(self.left_out),
             "sha256": self.hash.hexdigest(),
             "source": origin(self.source, self.alphabet),
-            "files": [*_hashes((*self.source.files, *self.source.exclude))],
+            "files": [*hashes((*self.source.files, *self.source.exclude))],
         }
-
-
-def _hashes(files: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Name and SHA-256 of each file, as it is on the disk; stdin has none."""
-    for file in (f for f in files if f != "-"):
-        digest = hashlib.sha256()
-        with suppress(OSError), Path(file).open("rb") as opened:
-            while block := opened.read(1 << 20):
-                digest.update(block)
-            yield Path(file).name, digest.hexdigest()
 
 
 def _digest(sequence: str) -> bytes:

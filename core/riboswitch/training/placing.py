@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from riboswitch.errors import BackendError, UsageError
+from riboswitch.limits import max_residues
 from riboswitch.loading import place
 from riboswitch.training.learner import TrainingBackend
 from riboswitch.training.request import Request
 from riboswitch.training.running import launched
+
+WORDS = 1022
+"""The nucleotides, k-mers or codons that a sequence has at most, unless more are asked for."""
 
 
 def placed(request: Request) -> tuple[TrainingBackend, str]:
@@ -36,20 +40,20 @@ def placed(request: Request) -> tuple[TrainingBackend, str]:
 
 
 def longest(request: Request) -> int:
-    """Letters that fit into the model, with the special tokens and a prompt.
+    """Letters of a sequence at most: what is asked for, or what fits into the model.
 
     Raises:
         UsageError: More are asked for than it takes.
     """
-    alphabet, limit = request.entry.alphabet, request.entry.architecture.max_tokens
-    special = 4 if alphabet.ind and request.source.types and request.shown else 2
-    words = 1022 if limit is None else min(1022, limit - special)
-    most = (words - 1) * alphabet.stride + alphabet.k
+    entry, alphabet = request.entry, request.entry.alphabet
+    prompt = bool(alphabet.ind and request.source.types and request.shown)
+    limit = max_residues(entry, prompt=prompt)
     if request.longest is None:
-        return most
-    if not alphabet.k <= request.longest <= (most if limit is not None else request.longest):
+        usual = (WORDS - 1) * alphabet.stride + alphabet.k
+        return usual if limit is None else min(usual, limit)
+    if request.longest < alphabet.k or (limit is not None and request.longest > limit):
+        most = "letters or more" if limit is None else f"to {limit} letters"
         raise UsageError(
-            f"longest is {request.longest}, and {request.entry.name} takes {alphabet.k} to {most} "
-            "letters."
+            f"longest is {request.longest}, and {entry.name} takes {alphabet.k} {most}."
         )
     return request.longest - request.longest % alphabet.stride

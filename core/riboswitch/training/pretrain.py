@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,25 @@ from attrs import evolve
 from numpy.typing import NDArray
 
 from riboswitch.errors import ResourceError, TrainingError, UsageError, warn
+from riboswitch.opening import Opened
 from riboswitch.training.batches import Batches
-from riboswitch.training.beginning import beginning
+from riboswitch.training.beginning import beginning, given
 from riboswitch.training.checkpoint import save_checkpoint, save_model
-from riboswitch.training.corpus import Corpus, check_same, left_out_message, open_corpus
+from riboswitch.training.corpus import Corpus, left_out_message, open_corpus
 from riboswitch.training.examples import Example, Examples
-from riboswitch.training.identity import identity, last_of, must_be
+from riboswitch.training.feeding import Feed
+from riboswitch.training.identity import identity, last_of, must_be, told
 from riboswitch.training.learner import Learner, TrainingBackend
 from riboswitch.training.log import Log, check_board, last_line
+from riboswitch.training.looking import Looks
 from riboswitch.training.packing import pack
 from riboswitch.training.placing import longest, placed
+from riboswitch.training.provenance import check_content, check_same
 from riboswitch.training.request import Progress, Request, Result
 from riboswitch.training.running import running
 from riboswitch.training.stop import Stop
 from riboswitch.training.tally import Tally
 
-HELD_OUT_EPOCH = 2**63
-"""The epoch whose masks held-out sequences have, and which is never one of training."""
 _POLL = 0.2  # seconds
 
 
@@ -40,14 +41,17 @@ def pretrain(request: Request, progress: Progress | None = None) -> Result:
     """Train a model on masked sequences, or go on with a run that was stopped.
 
     The same call goes on from the last checkpoint to the very same numbers. SIGTERM and ^C stop
-    it after the step that is being made, with a checkpoint.
+    it after the step that is being made, or within a look at the held-out sequences, with a
+    checkpoint.
 
     Raises:
         UsageError: An argument cannot be right, or the folder holds another run.
         BackendError: The backend is not installed, or does not train.
+        CheckpointError: The weights to begin with are no checkpoint, are damaged or do not fit.
         SequenceError: The corpus cannot be read, or is empty.
         ResourceError: Memory or disk ran out; the same call goes on from the last checkpoint.
         StoreError: The folder is damaged.
+        TrainingError: A loss or a weight is no finite number any more.
     """
     began = time.perf_counter()
     try:
@@ -83,7 +87,9 @@ class _Run:
         self.identity = identity(request, self.longest)
         self.saved = last_of(request.output, self.identity)
         self._check_model()
-        self.learner = self._learner()
+        opened = given(request, self.saved)
+        self._tell_weights(opened)
+        self.learner = self._learner(opened)
         self.corpus = self._corpus()
         self.identity["corpus"] = self.corpus.about["sha256"]
         if self.saved:
@@ -98,35 +104,54 @@ class _Run:
             pool=request.pool,
         )
         self.batches = self._batches(~self.corpus.held_out)
-        self.looks = self._batches(self.corpus.held_out).in_order()
-        self.steps = request.steps or self._steps_of(request.epochs)
+        self.steps = request.steps or self.batches.steps_of(request.epochs)
+        self.feed = Feed(
+            batches=self.batches,
+            examples=self.examples,
+            steps=self.steps,
+            workers=request.workers,
+            rank=self.rank,
+            world=self.world,
+        )
+        self.looks = Looks(
+            examples=self.examples,
+            batches=self._batches(self.corpus.held_out, request.held_out_most).in_order(),
+            learner=self.learner,
+            alpha=request.alpha,
+            rank=self.rank,
+            world=self.world,
+        )
         self._check_model(self.steps)
-        self._check_rates()
+        surprise = request.optimization.surprise(self.steps)
+        if surprise and self.rank == 0 and not self.saved:
+            warn(surprise)
 
     def train(self, stop: Stop, progress: Progress) -> Result:
         """Make all steps that are left."""
         request, done = self.request, self.saved.steps if self.saved else 0
-        stopped = False
         with self._log(done) as log, ThreadPoolExecutor(request.workers) as pool:
-            said, held_out = (last_line(request.output, kind) for kind in ("train", "held_out"))
+            said, stopped = last_line(request.output, "train"), False
+            held_out: Mapping[str, Any] = last_line(request.output, "held_out")
             if self._was_stopped_before_a_look(done, held_out):
-                held_out = self._look(done, log)
-            for number, shards in self._prefetched(pool, done):
+                held_out, stopped = self._look(done, log, stop, held_out)
+            for number, shards in self.feed.after(self.steps if stopped else done, pool):
                 said, stopped = self._step(number, shards, stop)
                 done = number
                 if log and (done % request.log_every == 0 or done == self.steps):
                     log.write("train", said)
                 if self.rank == 0:
                     progress(done, self.steps, said)
-                if stopped or done % request.save_every == 0 or done == self.steps:
+                saved = stopped or done % request.save_every == 0 or done == self.steps
+                if saved:
                     self._save(done)
+                if not stopped and self._is_due(done):
+                    held_out, stopped = self._look(done, log, stop, held_out)
+                    if stopped and not saved:
+                        self._save(done)
                 if stopped:
                     break
-                if self._is_due(done):
-                    held_out = self._look(done, log)
-            if stopped and done == self.steps and self._is_due(done):
-                held_out = self._look(done, log)
-        model = self._finish() if done == self.steps else None
+        looked = not stopped or not self._is_due(done)
+        model = self._finish() if done == self.steps and looked else None
         return Result(model, done, said, held_out, self.rank, self.identity, 0.0)
 
     def _step(self, number: int, shards: list[Example], stop: Stop) -> tuple[dict[str, Any], bool]:
@@ -158,61 +183,27 @@ class _Run:
 
     def _was_stopped_before_a_look(self, done: int, held_out: Mapping[str, Any]) -> bool:
         """As the first process says: it alone knows the log's end."""
-        lacks = self.rank == 0 and held_out.get("step") != done
+        lacks = self.rank == 0 and (held_out.get("step") != done or held_out["loss"] is None)
         return self._is_due(done) and bool(self.learner.total(np.array([float(lacks)])))
 
-    def _look(self, done: int, log: Log | None) -> dict[str, Any]:
-        """Losses and accuracies on the held-out sequences."""
-        tally = Tally()
-        for records in self.looks[self.rank :: self.world]:
-            example = self.examples.make(records, HELD_OUT_EPOCH)
-            tally.add(example, self.learner.evaluate(example.work))
-        said = {"step": done, **tally.summary(self.learner, self.request.alpha)}
+    def _look(
+        self, done: int, log: Log | None, stop: Stop, before: Mapping[str, Any]
+    ) -> tuple[Mapping[str, Any], bool]:
+        """The last look at the held-out sequences, and whether it was stopped: the one before."""
+        said = self.looks.look(done, stop)
+        if said is None:
+            return before, True
         if log:
             log.write("held_out", said)
-        return said
+        return said, False
 
-    def _steps_of(self, epochs: float) -> int:
-        """Steps that so many epochs have, which may differ by a few."""
-        whole = int(epochs)
-        steps: float = sum(len(self.batches.epoch(epoch)) for epoch in range(whole))
-        if epochs > whole:
-            steps += (epochs - whole) * len(self.batches.epoch(whole))
-        return max(1, math.ceil(steps))
-
-    def _left(self, done: int) -> Iterator[tuple[int, int, list[NDArray[np.int64]]]]:
-        """Number, epoch and all micro-batches of each step that is left."""
-        before, epoch = 0, 0
-        while before < self.steps:
-            steps = self.batches.epoch(epoch)
-            for number, step in enumerate(steps, before + 1):
-                if done < number <= self.steps:
-                    yield number, epoch, step
-            before, epoch = before + len(steps), epoch + 1
-
-    def _prefetched(
-        self, pool: ThreadPoolExecutor, done: int
-    ) -> Iterator[tuple[int, list[Example]]]:
-        """Make the examples of the next steps while the learner works."""
-
-        def make(step: list[NDArray[np.int64]], epoch: int) -> list[Example]:
-            mine = [self.examples.make(s, epoch) for s in step[self.rank :: self.world]]
-            # Who has none computes another's, which then counts for nothing.
-            return mine or [self.examples.make(step[0], epoch).muted()]
-
-        left = self._left(done)
-        waiting: list[tuple[int, Future[list[Example]]]] = []
-        try:
-            while True:
-                for number, epoch, step in islice(left, 2 * self.request.workers - len(waiting)):
-                    waiting.append((number, pool.submit(make, step, epoch)))
-                if not waiting:
-                    return
-                number, future = waiting.pop(0)
-                yield number, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
+    def _tell_weights(self, opened: Opened | None) -> None:
+        """Say what the weights are that the run begins with, as its last checkpoint does."""
+        if opened and self.rank == 0:
+            self.identity["weights"] = told(opened)
+        if self.saved:
+            must_be(self.request.output, self.saved, self.identity)
+            self.identity["weights"] = self.saved.run.get("weights")
 
     def _corpus(self) -> Corpus:
         """Pack the corpus, or wait until the first process has."""
@@ -226,10 +217,12 @@ class _Run:
                 return corpus
             time.sleep(_POLL)
         check_same(corpus, source, alphabet, folder)
+        if self.rank == 0:
+            check_content(corpus, source, folder, begun=self.saved is not None)
         return corpus
 
-    def _batches(self, wanted: NDArray[np.bool_]) -> Batches:
-        records, request = np.flatnonzero(wanted), self.request
+    def _batches(self, wanted: NDArray[np.bool_], most: int | None = None) -> Batches:
+        records, request = np.flatnonzero(wanted)[:most], self.request
         return Batches(
             records,
             self.examples.tokens(records),
@@ -238,11 +231,11 @@ class _Run:
             request.seed,
         )
 
-    def _learner(self) -> Learner:
+    def _learner(self, opened: Opened | None) -> Learner:
         request = self.request
         learner = self.backend.learner(
             self.entry.architecture,
-            beginning(request, self.saved),
+            beginning(request, self.saved, opened),
             device=self.device,
             dtype=request.dtype,
             optimization=request.optimization,
@@ -271,16 +264,6 @@ class _Run:
         path = self.request.output / "model"
         if path.exists() and not (self.saved and self.saved.steps == (steps or self.saved.steps)):
             raise UsageError(f"{path} is there, and of another run.\nGive another folder: -o.")
-
-    def _check_rates(self) -> None:
-        """Warn where a plan for long runs leaves a short one with next to no rate."""
-        optimization = self.request.optimization
-        warmup = optimization.warmup_steps(self.steps)
-        if self.rank == 0 and not self.saved and warmup >= self.steps > 1:
-            warn(
-                f"the rate warms up for {warmup:.0f} steps, and the run has {self.steps}: it never "
-                f"reaches {optimization.peak:g}.\nGive a shorter one, as a share: --warmup 0.05."
-            )
 
     def _finish(self) -> Path:
         path = self.request.output / "model"

@@ -6,39 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from attrs import field, frozen, validators
+from attrs import field, frozen
 
+from riboswitch.checks import flag, number, one_of, optional, share, text, whole
 from riboswitch.errors import UsageError
 from riboswitch.interfaces import ModelEntry
 from riboswitch.masking import Recipe
+from riboswitch.optimization import Optimization
 from riboswitch.training.corpus import Source
-from riboswitch.training.settings import Optimization
 
-
-def _at_least(lowest: float) -> Any:
-    def check(_: object, attribute: Any, value: Any) -> None:
-        if isinstance(value, bool) or not lowest <= value < 2**64:
-            raise UsageError(f"{attribute.name} is {value!r}, and must be at least {lowest}.")
-
-    return check
-
-
-def _positive(_: object, attribute: Any, value: Any) -> None:
-    if not 0 < value < 1e9:
-        raise UsageError(f"{attribute.name} is {value!r}, and must be a number above 0.")
-
-
-def _one_of(*names: str) -> Any:
-    def check(_: object, attribute: Any, value: Any) -> None:
-        if value not in names:
-            raise UsageError(f"no {attribute.name} {value!r}.\nThere are: {', '.join(names)}.")
-
-    return check
-
-
-def _share(_: object, attribute: Any, value: Any) -> None:
-    if not 0 <= value <= 1:
-        raise UsageError(f"{attribute.name} is {value!r}, and must be from 0 to 1.")
+_several = whole(1)
 
 
 @frozen(kw_only=True, eq=False)
@@ -55,11 +32,11 @@ class Request:
         epochs: Passes over the corpus, where `steps` is None.
         tokens: Of a micro-batch.
         accumulate: Micro-batches of a step, of all processes together.
-        longest: Letters of a sequence; None for what the model takes, and 1022 at most.
+        longest: Letters of a sequence; None for what the model takes, and 1022 words at most.
         alpha: Weight of the type's loss beside that of the masked tokens.
         shown: Share of the sequences with a type that are prompted with it.
         pool: Where the type is predicted, `cls` or `mean`.
-        weights: `random`, or a checkpoint to begin with.
+        weights: `random`, `released`, or a checkpoint to begin with.
         backend: Which, or `auto`.
         device: Which, or `auto`.
         dtype: `float32`, or `bfloat16` for products.
@@ -67,6 +44,7 @@ class Request:
         workers: Threads that make batches.
         log_every: Steps between two lines of the log.
         held_out_every: Steps between two looks at the held-out sequences.
+        held_out_most: Sequences that a look goes over, the first ones of the corpus.
         save_every: Steps between two checkpoints.
         board: Whether to log for TensorBoard.
     """
@@ -76,24 +54,32 @@ class Request:
     source: Source
     recipe: Recipe
     optimization: Optimization
-    steps: int | None = field(default=None, validator=validators.optional(_at_least(1)))
-    epochs: float = field(default=1.0, validator=_positive)
-    tokens: int = field(default=16384, validator=_at_least(1))
-    accumulate: int = field(default=1, validator=_at_least(1))
-    longest: int | None = field(default=None, validator=validators.optional(_at_least(1)))
-    alpha: float = field(default=1.0, validator=_at_least(0))
-    shown: float = field(default=1.0, validator=_share)
-    pool: str = field(default="cls", validator=_one_of("cls", "mean"))
-    weights: str = "random"
-    backend: str = "auto"
-    device: str = "auto"
-    dtype: str = field(default="float32", validator=_one_of("float32", "bfloat16"))
-    seed: int = field(default=0, validator=_at_least(0))
-    workers: int = field(default=1, validator=_at_least(1))
-    log_every: int = field(default=10, validator=_at_least(1))
-    held_out_every: int = field(default=500, validator=_at_least(1))
-    save_every: int = field(default=500, validator=_at_least(1))
-    board: bool = True
+    steps: int | None = field(default=None, validator=optional(_several))
+    epochs: float = field(default=1.0, validator=number(0, 1e9, above=True))
+    tokens: int = field(default=16384, validator=_several)
+    accumulate: int = field(default=1, validator=_several)
+    longest: int | None = field(default=None, validator=optional(_several))
+    alpha: float = field(default=1.0, validator=number(0, 1e9))
+    shown: float = field(default=1.0, validator=share)
+    pool: str = field(default="cls", validator=one_of("cls", "mean"))
+    weights: str = field(default="random", validator=text)
+    backend: str = field(default="auto", validator=text)
+    device: str = field(default="auto", validator=text)
+    dtype: str = field(default="float32", validator=one_of("float32", "bfloat16"))
+    seed: int = field(default=0, validator=whole(0, 2**64 - 1))
+    workers: int = field(default=1, validator=whole(1, 1024))
+    log_every: int = field(default=10, validator=_several)
+    held_out_every: int = field(default=500, validator=_several)
+    held_out_most: int = field(default=10_000, validator=_several)
+    save_every: int = field(default=500, validator=_several)
+    board: bool = field(default=True, validator=flag)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.recipe.rate and not (self.recipe.predict_type and self.source.types):
+            raise UsageError(
+                "the rate of the recipe is 0, and no types are predicted: there is nothing to "
+                "learn.\nGive another rate, as `rate: 0.15` in its file."
+            )
 
 
 class Progress(Protocol):

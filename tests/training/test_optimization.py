@@ -8,8 +8,8 @@ import pytest
 from attrs import evolve
 
 from riboswitch.errors import UsageError
+from riboswitch.optimization import Optimization
 from riboswitch.registry import registry
-from riboswitch.training.settings import Optimization
 
 PLAIN = Optimization(peak=1.0, floor=0.1, warmup=10)
 
@@ -24,7 +24,7 @@ PLAIN = Optimization(peak=1.0, floor=0.1, warmup=10)
     ],
 )
 def test_rates(schedule, middle, last):
-    plan = evolve(PLAIN, schedule=schedule)
+    plan = evolve(PLAIN, schedule=schedule, floor=0.0 if schedule == "constant" else 0.1)
     assert plan.rate(1, 110) == pytest.approx(0.1)
     assert plan.rate(5, 110) == pytest.approx(0.5)
     assert plan.rate(10, 110) == pytest.approx(1.0)
@@ -54,11 +54,60 @@ def test_cosine_is_not_linear():
         ("dropout", 1.0),
         ("clip", "1"),
         ("decay", 0),
+        ("decay", 2.5),
+        ("peak", 1e38),
+        ("peak", 10**400),
     ],
 )
 def test_what_cannot_be(name, value):
     with pytest.raises(UsageError, match=name if name != "schedule" else "There are: constant"):
         Optimization(**{name: value})
+
+
+def test_a_floor_is_not_above_the_peak_and_a_constant_rate_has_none():
+    with pytest.raises(
+        UsageError, match=r"floor is 2\.0, and above the peak of 1\.0.*\n.*--lr-floor"
+    ):
+        evolve(PLAIN, floor=2.0)
+    with pytest.raises(UsageError, match=r"floor is 0\.1, and a constant rate has none"):
+        evolve(PLAIN, schedule="constant")
+
+
+def test_what_is_given_goes_before_the_plan():
+    plan = Optimization(schedule="cosine", peak=1e-4, floor=1e-5, warmup=2)
+    low = plan.changed(peak=1e-6)
+    assert (low.peak, low.floor) == (1e-6, 1e-6)
+    assert all(low.rate(step, 50) <= 1e-6 for step in range(1, 51))
+    assert plan.changed(schedule="constant").floor == 0
+    assert plan.changed(peak=1e-3).floor == plan.floor
+    for given in ({"peak": 1e-6, "floor": 1e-5}, {"floor": 1e-3}):
+        with pytest.raises(UsageError, match="above the peak"):
+            plan.changed(**given)
+    with pytest.raises(UsageError, match="a constant rate has none"):
+        plan.changed(schedule="constant", floor=1e-5)
+    with pytest.raises(UsageError, match="the schedule constant has no such end"):
+        plan.changed(schedule="constant", decay=5)
+    assert evolve(plan, decay=5).changed(schedule="constant").rate(5, 9) == 1e-4
+    with pytest.raises(UsageError, match="peak is 'fast'"):
+        plan.changed(peak="fast")
+
+
+def test_the_inverse_square_root_keeps_to_its_floor():
+    plan = evolve(PLAIN, schedule="inverse-sqrt", floor=0.5)
+    assert plan.rate(20, 1000) == pytest.approx(math.sqrt(0.5))
+    assert plan.rate(1000, 1000) == 0.5
+
+
+def test_a_decay_that_ends_far_beyond_the_run_is_told():
+    plan = evolve(PLAIN, schedule="cosine", decay=1000)
+    assert "decays until step 1000, and the run has 200: it ends at 0.92" in plan.surprise(200)
+    assert plan.surprise(200).endswith("Give an earlier end: --decay 200.")
+    assert plan.surprise(900) is None and evolve(PLAIN, decay=None).surprise(200) is None
+    assert "warms up for 10 steps, and the run has 9" in plan.surprise(9)
+
+
+def test_a_decay_may_be_written_as_yaml_writes_large_numbers():
+    assert evolve(PLAIN, decay=2.0e5).decay == 200_000
 
 
 def test_each_family_has_its_paper_s():
