@@ -64,18 +64,21 @@ class PluginError(Exception):
 
 
 @contextmanager
-def guarded(*passing: type[BaseException]) -> Iterator[None]:
+def guarded(*passing: type[BaseException], computing: bool = False) -> Iterator[None]:
     """Run what a plugin brought; what it raises by mistake becomes a `PluginError`.
 
     Args:
         passing: What it may raise beside our own errors and `MemoryError`.
+        computing: Whether this may take long: then what is no `Exception`, such as `SystemExit`,
+            passes, for a signal handler of the user's may have raised it.
     """
     ours = (RiboswitchError, RiboswitchWarning, PluginError)
     users = (KeyboardInterrupt, GeneratorExit, MemoryError)
     try:
         yield
     except BaseException as error:  # SystemExit and pytest's own are no Exceptions
-        if isinstance(error, (*ours, *users, *passing)):
+        stops = computing and not isinstance(error, Exception)
+        if stops or isinstance(error, (*ours, *users, *passing)):
             raise
         raise PluginError(said(error)) from error
 

@@ -109,7 +109,14 @@ def checkpoint_weights(
     def make(name: str) -> Array:
         rule = rules[name]
         checkpoint.release()  # what was read before this
-        array = _apply(rule, checkpoint.tensors[rule.file]).reshape(shapes[name])
+        try:
+            with guarded(computing=True):
+                array = _apply(rule, checkpoint.tensors[rule.file]).reshape(shapes[name])
+        except PluginError as fault:
+            raise CheckpointError(
+                f"{checkpoint.path}: {rule.file} cannot be read: {fault}\n"
+                "The file is damaged, or the plugin that opened it is."
+            ) from fault
         if not finite(array):
             raise CheckpointError(
                 f"{checkpoint.path}: {rule.file} has numbers that are not finite.\n"

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import evolve
 
-from riboswitch.errors import BackendError, PluginError, UsageError, guarded
+from riboswitch.errors import BackendError, PluginError, RiboswitchError, UsageError, guarded
 from riboswitch.interfaces import Backbone, Backend, ModelEntry, Weights
 from riboswitch.model import Model
 from riboswitch.opening import misfit, open_model
@@ -60,7 +60,7 @@ def load(
         entry, arrays = _weights(entry, weights, architecture or {}, seed)
     chosen, device, dtype = place(entry, backend, device, dtype)
     try:
-        with guarded(OSError):  # what reading the weights may raise
+        with guarded(computing=True):
             backbone = chosen.build(entry.architecture, arrays, device=device, dtype=dtype)
             if not isinstance(backbone, Backbone):
                 raise TypeError(f"build returned {type(backbone).__name__}, which is no Backbone")
@@ -75,7 +75,10 @@ def _own(
     """A model that nobody registered, where a checkpoint says that it is one of this name."""
     if weights in ("released", "random") or name in registry().models:
         return None
-    opened = open_model(Path(weights), None, overrides)
+    try:
+        opened = open_model(Path(weights), None, overrides)
+    except RiboswitchError:  # then the name is what is wrong
+        return None
     return (opened.entry, opened.weights) if opened.entry.name == name else None
 
 

@@ -267,7 +267,7 @@ class Model:
     def _run(self, batch: TokenBatch, outputs: tuple[str, ...]) -> dict[str, list[Array]]:
         """What the backbone computes, if it can be that."""
         try:
-            with guarded():
+            with guarded(computing=True):
                 results = self.backbone.forward(batch, outputs)
                 check_results(results, outputs, batch, self.architecture)
         except PluginError as error:

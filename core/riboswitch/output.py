@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -66,23 +66,23 @@ def check_results(
     architecture: Architecture,
 ) -> None:
     """Raise `ValueError` where a backbone gave other arrays than were asked for."""
-    d, n = architecture.hidden_size, architecture.num_layers
+    d, n, h = architecture.hidden_size, architecture.num_layers, architecture.num_heads
+    shapes: dict[str, Callable[[int], tuple[int, ...]]] = {
+        "representation": lambda t: (t, d),
+        "logits": lambda t: (t, architecture.vocab_size),
+        "hidden_states": lambda t: (n + 1, t, d),
+        "attentions": lambda t: (n, h, t, t),
+        "pooled": lambda _: (d,),
+    }
     lengths = batch.lengths.tolist()
     for name in outputs:
-        arrays = results[name]
+        arrays, shape_of = results[name], shapes[name]
         if len(arrays) != len(lengths):
             raise ValueError(f"{name} has {len(arrays)} arrays for {len(lengths)} sequences")
         for array, t in zip(arrays, lengths, strict=True):
-            shape = {
-                "representation": (t, d),
-                "logits": (t, architecture.vocab_size),
-                "hidden_states": (n + 1, t, d),
-                "attentions": (n, architecture.num_heads, t, t),
-                "pooled": (d,),
-            }[name]
             if not isinstance(array, np.ndarray):
                 raise ValueError(f"{name} is no NumPy array, but a {type(array).__name__}")
-            if array.shape != shape:
+            if array.shape != (shape := shape_of(t)):
                 raise ValueError(f"{name} has the shape {array.shape}, and should have {shape}")
 
 

@@ -102,8 +102,9 @@ class Plugins(Sequence[Plugin]):
 
     def __init__(self, points: list[EntryPoint]) -> None:
         self._found = [Plugin(point, *_origin(point)) for point in points]
-        self._first = {plugin.name: plugin for plugin in reversed(self._found)}
         self._disabled = {name.strip() for name in os.environ.get(DISABLE, "").split(",")} - {""}
+        chosen = [plugin for plugin in self._found if _full_name(plugin) not in self._disabled]
+        self._first = {plugin.name: plugin for plugin in reversed(chosen)}
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
         self._unsaid: list[str] = []
@@ -137,7 +138,7 @@ class Plugins(Sequence[Plugin]):
         try:
             with self._timed(plugin), guarded():
                 return [_checked(entry, kind) for entry in plugin.functions[hook]()]
-        except (PluginError, RiboswitchError) as error:
+        except (PluginError, RiboswitchError, MemoryError) as error:
             self.report(plugin, f"{hook}: {_first_line(error)}", state=State.IN_PART)
             return []
 
@@ -166,7 +167,7 @@ class Plugins(Sequence[Plugin]):
             warn(self._unsaid.pop(0), PluginWarning)
 
     def _load(self, plugin: Plugin) -> None:
-        first = self._first[plugin.name]
+        first = self._first.get(plugin.name, plugin)
         if self._disabled & _names(plugin, also=first is plugin):
             plugin.state = State.DISABLED
             return
@@ -187,7 +188,7 @@ class Plugins(Sequence[Plugin]):
                 self._manager.register(module, plugin.name)
                 plugin.functions = _functions(self._manager, module)
                 plugin.state = State.LOADED
-        except (PluginError, RiboswitchError) as error:
+        except (PluginError, RiboswitchError, MemoryError) as error:
             self.report(plugin, _first_line(error), state=State.LEFT_OUT)
         except BaseException:  # ^C: whoever asks next begins anew
             plugin.state = State.WAITING
@@ -241,7 +242,7 @@ def _names(plugin: Plugin, *, also: bool = True) -> set[str]:
 
 def _first_line(error: Exception) -> str:
     """What an error says, without the cure: it is meant for users, not for the author."""
-    return one_line(str(error).partition("\n")[0])
+    return one_line(str(error).partition("\n")[0] or said(error))
 
 
 def _points(found: Distribution) -> list[EntryPoint]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import redirect_stdout
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint
@@ -49,7 +47,7 @@ class Entries(Mapping[str, T]):
         self._found: dict[str, T] = {}
         self._kind: type[T] = kind
         self._plugins, self._hook = plugins, hook
-        self._asked = 0
+        self._asked: set[int] = set()
 
     def __getitem__(self, name: str) -> T:
         while name not in self._found and self._ask_next():
@@ -76,18 +74,19 @@ class Entries(Mapping[str, T]):
     def _ask_next(self) -> bool:
         """Ask one more plugin; False when there is none."""
         with LOCK:
-            if self._asked == len(self._plugins):
+            left = (i for i in range(len(self._plugins)) if i not in self._asked)
+            if (number := next(left, None)) is None:
                 return False
-            plugin = self._plugins[self._asked]
+            plugin = self._plugins[number]
             if (
                 plugin.state is State.IMPORTING
             ):  # it asks itself what there is, while it is imported
                 return False
-            self._asked += 1
+            self._asked.add(number)
             try:
                 announced = self._plugins.announced(plugin, self._hook, self._kind)
             except BaseException:  # ^C: whoever asks next asks it again
-                self._asked -= 1
+                self._asked.discard(number)
                 raise
             for entry in announced:
                 if first := self.owners.get(entry.name):
@@ -250,6 +249,7 @@ class Registry:
         Else say what the first one says that recognises it.
         """
         refusal: RiboswitchError | None = None
+        failed = ""
         for plugin, function in self._plugins.calls("riboswitch_open_checkpoint"):
             try:
                 with guarded():
@@ -259,6 +259,7 @@ class Registry:
                     refusal = error
                 continue
             except PluginError as error:
+                failed = failed or f" The {plugin} fails: {error}."
                 self._plugins.report(plugin, f"riboswitch_open_checkpoint: {error}")
                 self._plugins.flush()
                 continue
@@ -271,20 +272,28 @@ class Registry:
         if refusal:
             raise refusal
         raise CheckpointError(
-            f"{path} is no checkpoint that an installed plugin can open.\n"
+            f"{path} is no checkpoint that an installed plugin can open.{failed}\n"
             "See `riboswitch plugins` for what is installed."
         )
 
     def write_checkpoint(self, path: Path, draft: Draft) -> None:
         """Write a file of tensors by the first plugin that writes such containers."""
+        failed: tuple[Plugin, PluginError] | None = None
         for plugin, function in self._plugins.calls("riboswitch_write_checkpoint"):
             try:
                 with guarded(OSError, RuntimeError):  # what reading the tensors may raise
                     if function(path=path, draft=draft):
                         return
             except PluginError as error:
+                failed = failed or (plugin, error)
+                path.unlink(missing_ok=True)
                 self._plugins.report(plugin, f"riboswitch_write_checkpoint: {error}")
                 self._plugins.flush()
+        if failed:
+            plugin, fault = failed
+            raise CheckpointError(
+                f"The {plugin} fails to write: {fault}\nUpdate or uninstall {plugin.package}."
+            ) from fault
         raise CheckpointError(
             f"No installed plugin writes the container {draft.container!r}.\n"
             "See `riboswitch plugins` for what is installed."
@@ -293,7 +302,7 @@ class Registry:
 
 def _started(entry: BackendEntry, owner: Plugin) -> Backend:
     try:
-        with guarded(), redirect_stdout(sys.stderr):  # what it prints is no data of ours
+        with guarded():
             backend = entry.load()
             if not isinstance(backend, Backend):
                 raise TypeError(f"its load returned {type(backend).__name__}, which is no Backend")

@@ -198,6 +198,17 @@ def test_a_backend_that_starts_as_nonsense_is_named(site):
     assert done.stderr.endswith("\nReinstall it: pip install odd\n")
 
 
+@pytest.mark.parametrize("command", [["doctor"], ["fill-mask", "A<mask>", *ODD]])
+def test_what_a_backend_prints_is_no_data(site, command):
+    loud = "load=lambda: (print('Welcome!'), registry().backend('numpy'))[1]"
+    source = "from riboswitch.registry import registry\n" + NUMPY % loud
+    site.add("loud", source)
+    done = site.run("-m", "riboswitch", *command, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["version"] == 1
+    assert "Welcome!" in done.stderr
+
+
 def test_an_opener_that_returns_nonsense_is_reported_once(site, tmp_path):
     source = "import riboswitch\n@riboswitch.impl\ndef riboswitch_open_checkpoint(path): return 5"
     site.add("bad", source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,14 +23,11 @@ NUMPY_ENTRY = registry().backends["numpy"]
 SMALL = {"num_layers": 1, "hidden_size": 8, "num_heads": 2, "feed_forward_size": 8}
 
 
-class Wrapped:
-    """A backend that does as NumPy does, but for what it is given: Wrapped(devices=…)."""
-
-    def __init__(self, **changes) -> None:
-        vars(self).update(changes)
-
-    def __getattr__(self, name):
-        return getattr(NUMPY, name)
+def wrapped(**changes) -> SimpleNamespace:
+    """A backend that does as NumPy does, but for what it is given: wrapped(devices=…)."""
+    parts = ("version", "devices", "dtypes", "build", "single_thread")
+    same = {part: getattr(NUMPY, part) for part in parts}
+    return SimpleNamespace(**{**same, "name": "odd", **changes})
 
 
 class Odd:
@@ -52,7 +49,7 @@ def raising(error: BaseException):
 
 
 def load_odd(plant, **changes):
-    backend = Wrapped(name="odd", **changes)
+    backend = wrapped(**changes)
     plant(evolve(NUMPY_ENTRY, name="odd", priority=99, load=lambda: backend))
     return riboswitch.load("rnafm", backend="odd", weights="random", architecture=SMALL)
 
@@ -107,7 +104,7 @@ def test_a_test_that_skips_itself_is_no_reason_to_stop(points, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("build", "said"),
     [
-        (raising(SystemExit(0)), "fails to build the model: SystemExit: 0"),
+        (raising(OSError("no library")), "fails to build the model: OSError: no library"),
         (raising(ValueError("no")), "fails to build the model: ValueError: no"),
         (lambda *_, **__: None, "build returned NoneType, which is no Backbone"),
     ],
@@ -122,7 +119,7 @@ def test_a_backend_that_cannot_build_is_named(plant, build, said):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (raising(SystemExit(0)), "fails to compute rnafm: SystemExit: 0"),
+        (raising(ValueError("no")), "fails to compute rnafm: ValueError: no"),
         (lambda found: None, "TypeError"),
         (lambda found: [*found.values()], "TypeError"),
         (lambda found: {"states": [*found.values()]}, "KeyError: 'representation'"),
@@ -160,7 +157,7 @@ def test_each_output_has_its_shape(plant, output):
 
 
 def test_memory_that_runs_out_and_c_pass(plant):
-    for error in (MemoryError("much"), KeyboardInterrupt()):
+    for error in (MemoryError("much"), KeyboardInterrupt(), SystemExit(0)):
         model = odd_forward(plant, raising(error))
         with pytest.raises(type(error)):
             model.embed(["ACGU"])
@@ -177,7 +174,7 @@ def test_memory_that_runs_out_and_c_pass(plant):
     ],
 )
 def test_auto_takes_another_where_the_best_does_not_say_where_it_runs(plant, changes):
-    backend = Wrapped(name="odd", **changes)
+    backend = wrapped(**changes)
     plant(evolve(NUMPY_ENTRY, name="odd", priority=99, load=lambda: backend))
     what = "devices" if "devices" in changes else "dtypes"
     with pytest.warns(PluginWarning, match=f"'odd' of planted 0 does not say its {what}"):
@@ -214,6 +211,61 @@ def test_the_next_writer_is_asked(points, tmp_path):
     with pytest.warns(PluginWarning, match="'bad'.*riboswitch_write_checkpoint: ZeroDivision"):
         reg.write_checkpoint(tmp_path / "x", Draft(container="odd", tensors={}))
     assert (tmp_path / "x").read_text() == "written"
+
+
+def test_a_writer_that_fails_is_named_when_no_other_writes(points, tmp_path):
+    def half(path, draft):
+        path.write_text("half")
+        raise ZeroDivisionError("by 0")
+
+    reg = Registry([points("bad", riboswitch_write_checkpoint=half)])
+    said = "The plugin 'bad' of .* fails to write: ZeroDivisionError: by 0"
+    with pytest.warns(PluginWarning), pytest.raises(CheckpointError, match=said):
+        reg.write_checkpoint(tmp_path / "x", Draft(container="odd", tensors={}))
+    assert not (tmp_path / "x").exists()
+
+
+def test_what_asks_inside_of_an_interrupted_hook_loses_nothing(points):
+    interrupts = [KeyboardInterrupt()]
+
+    def nested():
+        list(reg.models)
+        if interrupts:
+            raise interrupts.pop()
+        return [evolve(RNAFM, name="a")]
+
+    named = {n: points(n, riboswitch_models=lambda n=n: [evolve(RNAFM, name=n)]) for n in "bc"}
+    reg = Registry([points("a", riboswitch_models=nested), named["b"], named["c"]])
+    with pytest.raises(KeyboardInterrupt):
+        list(reg.models)
+    assert sorted(reg.models) == ["a", "b", "c"]
+    assert {p.state for p in reg.plugins} == {State.LOADED}
+
+
+def test_memory_that_runs_out_while_a_plugin_answers_is_its_fault(points):
+    good = points("good", riboswitch_models=lambda: [evolve(RNAFM, name="fine")])
+    reg = Registry([points("bad", riboswitch_models=raising(MemoryError())), good])
+    with pytest.warns(PluginWarning, match="'bad'.*riboswitch_models: MemoryError"):
+        assert list(reg.models) == ["fine"]
+
+
+def test_a_tensor_that_cannot_be_read_is_the_file_s_fault(tmp_path, monkeypatch):
+    model = riboswitch.load("rnafm", backend="numpy", weights="random", architecture=SMALL)
+    model.save(tmp_path / "own")
+    monkeypatch.setattr("riboswitch.layouts._apply", raising(ValueError("bad chunk")))
+    with pytest.raises(CheckpointError, match=r"own: .* cannot be read: ValueError: bad chunk"):
+        riboswitch.load("rnafm", backend="numpy", weights=tmp_path / "own")
+
+
+@pytest.mark.parametrize("disabled", ["first:mine", "second:mine"])
+def test_one_of_two_of_one_name_can_be_chosen(points, monkeypatch, disabled):
+    monkeypatch.setenv("RIBOSWITCH_DISABLE_PLUGINS", disabled)
+    monkeypatch.setattr("riboswitch.plugins._origin", lambda point: (point.value[:-7], "1"))
+    found = [
+        points("mine", f"{name}_plugin", riboswitch_models=lambda n=name: [evolve(RNAFM, name=n)])
+        for name in ("first", "second")
+    ]
+    assert list(Registry(found).models) == [({"first", "second"} - {disabled[:-5]}).pop()]
 
 
 def test_hooks_take_what_they_are_given(points):

@@ -39,8 +39,9 @@ def test_a_model_of_one_s_own_is_loaded_by_its_name(tmp_path):
     assert (
         load("rnafm", weights=tmp_path / "mine", backend="numpy").embed(["ACGU"])[0].shape[1] == 24
     )
-    with pytest.raises(UsageError, match="There is no model 'yours'"):
-        load("yours", weights=tmp_path / "mine", backend="numpy")
+    for weights in (tmp_path / "mine", tmp_path / "nowhere"):
+        with pytest.raises(UsageError, match="There is no model 'yours'"):
+            load("yours", weights=weights, backend="numpy")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from typing import Any
 
 from riboswitch.cli.options import add_command, add_model_options, by_default, load_arguments
@@ -107,7 +108,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(asdict(found)) if arguments.json else found.text())
         return 3 if found.failed else 0
     obtain_first(arguments, request.load["name"], quiet=arguments.quiet)
-    with Bar(shown=not arguments.quiet) as bar:
+    # What backends print is no data.
+    with Bar(shown=not arguments.quiet) as bar, redirect_stdout(sys.stderr):
         result = embed_file(request, bar.show)
     summary = summarise(result, request)
     if unknown := Counter(summary["unknown"]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import redirect_stdout
 from typing import Any
 
 from riboswitch.cli.options import add_command, add_model_options, by_default, load_arguments
@@ -34,7 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     if notice := by_default(arguments):
         print(f"riboswitch: {notice}", file=sys.stderr)
     obtain_first(arguments, options["name"])
-    fills = load(**options).fill_mask(arguments.sequence, arguments.top)
+    with redirect_stdout(sys.stderr):  # what backends print is no data
+        fills = load(**options).fill_mask(arguments.sequence, arguments.top)
     if arguments.weights == "random":
         print("riboswitch: warning: the weights are random; this means nothing", file=sys.stderr)
     if arguments.json:

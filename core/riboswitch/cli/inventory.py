@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from riboswitch._version import __version__
@@ -82,8 +84,9 @@ def doctor(arguments: argparse.Namespace) -> int:
     from riboswitch.registry import missing, registry
 
     reg = registry()
-    rows = [_examine(entry, missing(entry)) for entry in reg.backends.values()]
-    auto = reg.auto
+    with redirect_stdout(sys.stderr):  # what backends print is no data
+        rows = [_examine(entry, missing(entry)) for entry in reg.backends.values()]
+        auto = reg.auto
     if arguments.json:
         print(json.dumps({"version": 1, "auto": auto, "backends": rows, **_system()}))
         return 0

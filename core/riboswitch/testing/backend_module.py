@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping, MutableSequence
+from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,11 +34,13 @@ class Module(BackendCase):
             left = [key for key, array in backbone.canonical().items() if np.any(array)]
             assert not left, f"{name}: {left[0]} is not zero in `canonical`; {HOW}"
             after = self.run(backbone, batch, outputs)
+            finite = all(np.isfinite(a).all() for arrays in after.values() for a in arrays)
+            assert finite, f"{name}: numbers that are none when all parameters are 0; {HOW}"
             kept = [n for n, arrays in after.items() if any(np.any(a) for a in arrays)]
-            assert not kept, f"{name}: `forward` computes {kept[0]} of other parameters"
+            assert not kept, f"{name}: `forward` computes {kept[0]} of other parameters; {HOW}"
 
 
-HOW = "`zeroed` may say how those of the module are set to zero"
+HOW = "`zeroed` may say how those of the module are set to zero, and `exempt` that nothing can"
 
 
 def _parts(module: Any) -> list[Any]:
@@ -64,13 +66,20 @@ def _zeroed(module: Any) -> None:
             owner[key] = owner[key] * 0
 
 
-def _arrays(node: Any) -> Iterator[tuple[Any, Any]]:
+def _arrays(node: Any, seen: frozenset[int] = frozenset()) -> Iterator[tuple[Any, Any]]:
     """Where arrays of any framework stand in a tree, or in the attributes of an object."""
-    if not isinstance(node, MutableMapping | MutableSequence):
+    if not isinstance(node, Mapping | Sequence):
         node = getattr(node, "__dict__", {})
-    items = node.items() if isinstance(node, MutableMapping) else enumerate(node)
+    items = node.items() if isinstance(node, Mapping) else enumerate(node)
+    inside = seen | {id(node)}
     for key, value in items:
         if hasattr(value, "shape") and hasattr(value, "dtype"):
-            yield node, key
-        elif isinstance(value, MutableMapping | MutableSequence):
-            yield from _arrays(value)
+            writeable = isinstance(value, np.ndarray) and value.flags.writeable
+            if writeable or isinstance(node, MutableMapping | MutableSequence):
+                yield node, key
+        elif _is_tree(value) and id(value) not in inside:
+            yield from _arrays(value, inside)
+
+
+def _is_tree(value: Any) -> bool:
+    return isinstance(value, Mapping | Sequence) and not isinstance(value, str | bytes)
