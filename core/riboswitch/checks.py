@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
+import numpy as np
 from attrs import Attribute, validators
 
 from riboswitch.errors import UsageError
@@ -23,11 +24,12 @@ LARGEST = 2**63 - 1
 
 def whole(lowest: int, highest: int = LARGEST) -> Check:
     """A whole number; not 2.0, not True."""
-    wanted = f"a whole number from {lowest} to {highest}"
 
     def check(_: object, attribute: Attribute[Any], value: Any) -> None:
         if type(value) is not int or not lowest <= value <= highest:
-            raise refused(attribute.name, value, wanted)
+            told = highest != LARGEST or (type(value) is int and value > highest)
+            most = f" to {highest}" if told else ""
+            raise refused(attribute.name, value, f"a whole number from {lowest}{most}")
 
     return check
 
@@ -68,6 +70,17 @@ def text(_: object, attribute: Attribute[Any], value: Any) -> None:
         raise refused(attribute.name, value, "a text")
 
 
+def instance(kind: type[Any], cure: str) -> Check:
+    """An object of one of our classes; what it stands for, such as a name, is none."""
+
+    def check(_: object, attribute: Attribute[Any], value: Any) -> None:
+        if not isinstance(value, kind):
+            said = refused(attribute.name, value, f"of the class {kind.__name__}")
+            raise UsageError(f"{said}\n{cure}")
+
+    return check
+
+
 def one_of(*names: str, what: str | None = None) -> Check:
     """One of some names.
 
@@ -88,7 +101,22 @@ def listed(value: Any) -> Any:
     """Make a tuple of texts and paths; one alone stays what it is, for `strings` to refuse."""
     if isinstance(value, (str, os.PathLike)) or not isinstance(value, Iterable):
         return value
-    return tuple(os.fspath(v) if isinstance(v, os.PathLike) else v for v in value)
+    return tuple(spelt(v) for v in value)
+
+
+def spelt(value: Any) -> Any:
+    """A path as a text; anything else stays what it is."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def plain(value: Any) -> Any:
+    """A number of NumPy's as Python's own, which JSON takes; anything else stays what it is."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def plain_numbers(_: type[Any], fields: list[Attribute[Any]]) -> list[Attribute[Any]]:
+    """For `field_transformer`: take NumPy's numbers in all fields without another converter."""
+    return [field if field.converter else field.evolve(converter=plain) for field in fields]
 
 
 def strings(_: object, attribute: Attribute[Any], value: Any) -> None:

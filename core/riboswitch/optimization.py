@@ -7,23 +7,34 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from riboswitch.checks import is_number, number, one_of, optional, text, whole
+from riboswitch.checks import (
+    instance,
+    is_number,
+    number,
+    one_of,
+    optional,
+    plain,
+    plain_numbers,
+    text,
+    whole,
+)
 from riboswitch.errors import UsageError
 
 SCHEDULES = ("constant", "linear", "cosine", "inverse-sqrt")
 INITIALS = ("normal", "scaled", "neighbours")
 
-_FLOAT32 = 1e20
-"""Beyond it products of a step would leave float32, and PyTorch raises an error of its own."""
+_FLOAT32 = 1e19
+"""Below it the product of any two, as of rate and weight decay, is one that float32 can hold."""
 _positive_or_0 = number(0, _FLOAT32)
 
 
 def _whole_if_it_is(value: Any) -> Any:
     """YAML writes a large number of steps as 2.0e+5."""
+    value = plain(value)
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=plain_numbers)
 class Optimization:
     """How a model is trained: AdamW (Loshchilov and Hutter 2019), and its rate over the steps.
 
@@ -79,7 +90,7 @@ class Optimization:
         Raises:
             UsageError: A value cannot be, or the end of a decay is given where there is none.
         """
-        floor, peak = self.floor, given.get("peak", self.peak)
+        floor, peak = self.floor, plain(given.get("peak", self.peak))
         if given.get("schedule", self.schedule) == "constant":
             floor = 0.0
         elif is_number(peak):
@@ -146,5 +157,7 @@ class Pretraining:
     """
 
     recipe: str = field(default="bert", validator=text)
-    optimization: Optimization = field(factory=Optimization)
+    optimization: Optimization = field(
+        factory=Optimization, validator=instance(Optimization, "Make one: Optimization(peak=1e-4).")
+    )
     initial: str = field(default="normal", validator=one_of(*INITIALS, what="initial weights"))

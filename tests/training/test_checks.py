@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from attrs import evolve
 
@@ -13,6 +15,7 @@ from riboswitch.masking import Recipe
 from riboswitch.optimization import Optimization, Pretraining
 from riboswitch.registry import registry
 from riboswitch.training.corpus import Source
+from riboswitch.training.identity import identity
 
 SIZES = {"vocab_size": 9, "hidden_size": 8, "num_layers": 2, "num_heads": 2}
 
@@ -20,9 +23,9 @@ SIZES = {"vocab_size": 9, "hidden_size": 8, "num_layers": 2, "num_heads": 2}
 @pytest.mark.parametrize(
     ("name", "value", "wanted"),
     [
-        ("steps", 2.5, "a whole number from 1 to 9223372036854775807"),
+        ("steps", 2.5, "a whole number from 1."),
         ("steps", "5", "a whole number from 1"),
-        ("steps", 0, "a whole number from 1"),
+        ("steps", 0, "a whole number from 1."),
         ("accumulate", 1.5, "a whole number from 1"),
         ("accumulate", 10**20, "a whole number from 1 to 9223372036854775807"),
         ("tokens", True, "a whole number from 1"),
@@ -36,12 +39,20 @@ SIZES = {"vocab_size": 9, "hidden_size": 8, "num_layers": 2, "num_heads": 2}
         ("shown", True, "a number from 0 to 1"),
         ("shown", 1.01, "a number from 0 to 1"),
         ("board", 1, "true or false"),
-        ("weights", Path("a.pt"), "a text"),
+        ("weights", 5, "a text"),
+        ("weights", b"a.pt", "a text"),
+        ("steps", np.float64(5), "a whole number from 1."),
+        ("entry", "rnaernie", "of the class ModelEntry.\nGive riboswitch.training.models"),
+        ("source", ["a.fa"], "of the class Source.\nMake one: riboswitch.training.corpus.Source"),
+        ("recipe", "bert", "of the class Recipe.\nGive riboswitch.masking.recipe('bert')"),
+        ("optimization", {}, "of the class Optimization.\nMake one: riboswitch.optimization."),
+        ("output", 5, "of the class Path"),
     ],
     ids=str,
 )
 def test_of_a_request(request_for, name, value, wanted):
-    message = re.escape(f"{name} is {value!r}, and must be {wanted}")
+    said = value.item() if isinstance(value, np.generic) else value
+    message = re.escape(f"{name} is {said!r}, and must be {wanted}")
     with pytest.raises(UsageError, match=message):
         request_for("torch", **{name: value})
 
@@ -72,8 +83,40 @@ def test_of_a_source(changes, message):
         Source(**{"files": ("a.fa",), **changes})
 
 
-def test_paths_are_files_as_well():
+def test_paths_are_files_as_well(request_for):
     assert Source(files=[Path("a.fa"), "b.fa"]).files == ("a.fa", "b.fa")
+    assert request_for("torch", weights=Path("a.pt")).weights == "a.pt"
+
+
+def test_numbers_of_numpy_are_taken_as_python_s_own(request_for):
+    """So that what a run notes of itself is JSON, and the same as with Python's numbers."""
+    ours = {"steps": 5, "alpha": 0.5, "shown": 1, "seed": 2**64 - 1, "board": False, "epochs": 2.0}
+    theirs = {
+        "steps": np.int64(5),
+        "alpha": np.float32(0.5),
+        "shown": np.int8(1),
+        "seed": np.uint64(2**64 - 1),
+        "board": np.bool_(False),
+        "epochs": np.float64(2),
+    }
+    made = [request_for("torch", **numbers) for numbers in (ours, theirs)]
+    assert all(type(getattr(made[1], name)) is type(value) for name, value in ours.items())
+    plans = (
+        Optimization(peak=0.5, decay=7, warmup=2, clip=None),
+        Optimization(peak=np.float32(0.5), decay=np.float64(7), warmup=np.int64(2), clip=None),
+    )
+    recipes = (
+        Recipe(rate=0.25, spans={5: 1, 6: 0.5}),
+        Recipe(rate=np.float32(0.25), spans={np.int64(5): np.int32(1), 6: np.float32(0.5)}),
+    )
+    said = [
+        json.dumps(identity(evolve(one, optimization=plan, recipe=recipe), 508))
+        for one, plan, recipe in zip(made, plans, recipes, strict=True)
+    ]
+    assert said[0] == said[1]
+    low = Optimization(peak=0.5, floor=0.25).changed(peak=np.float32(0.125))
+    assert (low.peak, low.floor) == (0.125, 0.125)
+    assert type(Source(files=["a.fa"], held_out=np.float32(0.5)).held_out) is float
 
 
 @pytest.mark.parametrize(
@@ -99,6 +142,8 @@ def test_of_a_plan():
         Pretraining(recipe=3)
     with pytest.raises(UsageError, match="clip is -1"):
         Optimization(clip=-1)
+    with pytest.raises(UsageError, match=r"optimization is \{\}, and must be of the class"):
+        Pretraining(optimization={})
 
 
 @pytest.mark.parametrize(

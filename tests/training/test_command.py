@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import fcntl
 import os
@@ -11,12 +12,16 @@ import struct
 import subprocess
 import sys
 import termios
+from pathlib import Path
 
+import attrs
 import pytest
 from tests.training.runs import ONE_CORE
 
 from riboswitch.cli import _parser, main
 from riboswitch.cli.pretrain import _request
+from riboswitch.training.corpus import Source
+from riboswitch.training.request import Request
 
 pytestmark = pytest.mark.stopped
 
@@ -29,7 +34,7 @@ pytestmark = pytest.mark.stopped
         (["--schedule", "cosin"], 2, "There are: constant, linear, cosine, inverse-sqrt."),
         (["--corpus", "none.fa"], 4, "none.fa cannot be read"),
         (["--types", "("], 2, "no regular expression"),
-        (["--steps", "0"], 2, "steps is 0, and must be a whole number from 1 to"),
+        (["--steps", "0"], 2, "steps is 0, and must be a whole number from 1."),
         (["--tokens", "0"], 2, "tokens is 0"),
         (["--workers", "0"], 2, "workers is 0"),
         (["--shown", "2"], 2, "shown is 2.0"),
@@ -38,7 +43,7 @@ pytestmark = pytest.mark.stopped
         (["--seed", str(2**64)], 2, "seed is 18446744073709551616"),
         (["--alpha", "inf"], 2, "alpha is inf"),
         (["--accumulate", str(10**20)], 2, "accumulate is 100000000000000000000, and must be a"),
-        (["--lr", "1e38"], 2, "peak is 1e+38, and must be a number from 0 to below 1e+20"),
+        (["--lr", "1e38"], 2, "peak is 1e+38, and must be a number from 0 to below 1e+19"),
         (
             ["--schedule", "linear", "--lr-floor", "1"],
             2,
@@ -72,6 +77,79 @@ def test_what_is_given_goes_before_the_plan(model):
     assert (plan.peak, plan.floor, plan.decay) == (1e-6, 1e-6, 50)
     plan = _request(_parser().parse_args([*words, "--schedule", "constant"])).optimization
     assert plan.rate(10**5, 10**5) == 1e-6
+
+
+def asked(*more):
+    words = ["pretrain", "--corpus", "a.fa", "-o", "run", "--model", "ribotiny", *more]
+    return _request(_parser().parse_args(words))
+
+
+def test_each_option_is_asked_for():
+    """With another value than its default."""
+    options = {
+        "--held-out-most": 7,
+        "--held-out-every": 3,
+        "--log-every": 4,
+        "--save-every": 5,
+        "--workers": 2,
+        "--tokens": 99,
+        "--accumulate": 6,
+        "--steps": 11,
+        "--epochs": 1.5,
+        "--longest": 77,
+        "--alpha": 0.5,
+        "--shown": 0.25,
+        "--pool": "mean",
+        "--weights": "a.pt",
+        "--backend": "torch",
+        "--device": "cpu",
+        "--dtype": "bfloat16",
+        "--seed": 8,
+    }
+    request, plain = asked(*[str(w) for pair in options.items() for w in pair]), asked()
+    for option, value in options.items():
+        name = option[2:].replace("-", "_")
+        assert getattr(request, name) == value != getattr(plain, name)
+    assert request.board and not asked("--no-tensorboard").board
+    assert asked("--held-out", "0.5").source.held_out == 0.5
+    plan = asked("--weight-decay", "0.3", "--dropout", "0.4", "--clip", "0").optimization
+    assert (plan.weight_decay, plan.dropout, plan.clip) == (0.3, 0.4, 0)
+
+
+def test_what_is_not_given_is_as_python_s_users_have_it():
+    request = asked()
+    have = {"entry", "output", "source", "recipe", "optimization"}
+    fields = [field for field in attrs.fields(Request) if field.name not in have]
+    assert all(getattr(request, field.name) == field.default for field in fields)
+    assert request.source == Source(files=["a.fa"])
+
+
+def test_its_help_says_what_each_option_is_and_its_default(capsys):
+    with pytest.raises(SystemExit):
+        main(["pretrain", "-h"])
+    text = " ".join(capsys.readouterr().out.split())
+    for flag, default in (
+        ("--tokens N of a micro-batch", "16384"),
+        ("--epochs N without --steps", "1"),
+        ("--held-out SHARE share not trained on", "0.01"),
+        ("--held-out-most N of these that a look takes", "10000"),
+        ("--log-every N steps between two lines of the log", "10"),
+        ("--held-out-every N steps between two looks at held-out sequences", "500"),
+        ("--save-every N steps between two checkpoints", "500"),
+        ("--weights W `random`, `released` or a checkpoint", "random"),
+    ):
+        assert f"{flag} (default: {default})" in text
+    assert text.count("--longest L letters; more are cut (default: 1022 words)") == 1
+    assert "--weight-decay X rate * X" in text and "--dropout SHARE of what each" in text
+    (command,) = [a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    assert all(action.help for action in command.choices["pretrain"]._actions)
+
+
+def test_the_page_names_each_option():
+    (command,) = [a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    page = (Path(__file__).parents[2] / "docs" / "pretraining.md").read_text("utf-8")
+    flags = {action.option_strings[0] for action in command.choices["pretrain"]._actions} - {"-h"}
+    assert [f for f in sorted(flags) if not re.search(rf"(?<!-){f}\b(?!-)", page)] == []
 
 
 def test_its_example_gives_all_processes_something_to_do(capsys):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import attrs
 import pytest
 
-from riboswitch.training.identity import identity
+from riboswitch.errors import UsageError
+from riboswitch.training.identity import identity, last_of
 from riboswitch.training.request import Request
 
 INDIFFERENT = {
@@ -41,3 +44,34 @@ def test_what_is_indifferent_changes_nothing(request_for, name):
     two = attrs.evolve(two, **{name: other})
     assert getattr(one, name) != getattr(two, name)
     assert identity(one, 508) == identity(two, 508)
+
+
+def unmarked(folder, said, **plan):
+    """A checkpoint of before plans were marked."""
+    said = {name: value for name, value in said.items() if name != "plan"}
+    said["optimization"] = {**said["optimization"], **plan}
+    (folder / "checkpoints" / "step-000000003").mkdir(parents=True)
+    state = folder / "checkpoints" / "step-000000003" / "state.json"
+    state.write_text(json.dumps({"steps": 3, "run": said}))
+
+
+@pytest.mark.parametrize("floor", [0.0, 1e-5])
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "inverse-sqrt"])
+def test_a_plan_of_before_goes_on_unless_its_rate_would_be_another(request_for, schedule, floor):
+    plan = attrs.evolve(request_for("torch").optimization, schedule=schedule, floor=floor)
+    request = request_for("torch", optimization=plan)
+    said = identity(request, 508)
+    unmarked(request.output, said)
+    if schedule == "inverse-sqrt" and floor:
+        with pytest.raises(UsageError, match=r"went below its floor of 1e-05; .*\n.* folder: -o\."):
+            last_of(request.output, said)
+    else:
+        assert last_of(request.output, said).steps == 3
+
+
+def test_a_plan_that_means_something_else_is_refused(request_for):
+    request = request_for("torch")
+    said = identity(request, 508)
+    unmarked(request.output, said)
+    with pytest.raises(UsageError, match="its plan is 2, and here it is 3"):
+        last_of(request.output, {**said, "plan": 3})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -81,6 +82,25 @@ def test_a_corpus_of_before_times_were_noted(packed):
         check((old, source), begun=True)
 
 
+@pytest.mark.parametrize("kind", ["files", "exclude"])
+def test_files_of_one_name_are_told_apart_by_their_place(tmp_path, kind):
+    """Once one of them is gone."""
+    paths = []
+    for i in range(3):
+        (tmp_path / str(i)).mkdir()
+        paths.append(str(write_fasta(tmp_path / str(i) / "a.fa", random_rna(5 + i, seed=i))))
+    names = {"files": paths} if kind == "files" else {"files": paths[:1], "exclude": paths[1:]}
+    source = Source(**names, held_out=0)
+    corpus = pack(source, ALPHABET, tmp_path / "corpus")
+    Path(paths[1]).unlink()
+    check((corpus, source), begun=True)
+    Path(paths[2]).unlink()
+    check((corpus, source), begun=True)
+    Path(paths[1]).write_text(Path(paths[0]).read_text())
+    with pytest.raises(UsageError, match=rf"its {kind} \d\.size is"):
+        check((corpus, source), begun=True)
+
+
 @pytest.mark.backend("torch")
 def test_a_run_does_not_go_on_with_another_corpus(request_for):
     request = request_for("torch", save_every=3)
@@ -144,5 +164,8 @@ def test_a_pipe_is_read_and_not_opened_before(tmp_path):
     corpus = pack(source, ALPHABET, tmp_path / "corpus")
     writer.join(10)
     assert len(corpus) == 9 and corpus.about["files"] == [["pipe", None]]
-    with pytest.raises(UsageError, match="is packed already"):
+    named = re.escape(str(pipe))
+    with pytest.raises(UsageError, match=f"is packed already, and whether {named} has the same"):
         check((corpus, source), begun=False)
+    with pytest.warns(RiboswitchWarning, match=f"{named} is not read: the run goes on with"):
+        check((corpus, source), begun=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from riboswitch.cli.options import add_command
@@ -19,10 +19,11 @@ _EXAMPLES = """  riboswitch pretrain --corpus rna.fasta.gz -o run --model rnaern
 
 
 def add_parsers(commands: Any) -> None:
-    """Add the command."""
+    """Add the command. What has a default in `Request` or `Source` has None here."""
     parser = add_command(
         commands, "pretrain", "Train a model on masked sequences, or go on with it.", _EXAMPLES
     )
+    parser.formatter_class = _Help
     parser.add_argument("-o", "--output", metavar="DIR", required=True, help="the run's folder")
     _add_corpus(parser.add_argument_group("corpus"))
     _add_model(parser.add_argument_group("model"))
@@ -32,20 +33,41 @@ def add_parsers(commands: Any) -> None:
         )
     )
     run_ = parser.add_argument_group("run")
-    run_.add_argument("--workers", metavar="N", type=int, default=1, help="threads making batches")
-    for name, default, what in (
-        ("log", 10, "lines of the log"),
-        ("held-out", 500, "looks at held-out sequences"),
-        ("save", 500, "checkpoints"),
+    run_.add_argument("--workers", metavar="N", type=int, help="threads making batches")
+    for name, what in (
+        ("log", "lines of the log"),
+        ("held-out", "looks at held-out sequences"),
+        ("save", "checkpoints"),
     ):
         flag = f"--{name}-every"
-        run_.add_argument(
-            flag, metavar="N", type=int, default=default, help=f"steps between two {what}"
-        )
+        run_.add_argument(flag, metavar="N", type=int, help=f"steps between two {what}")
     run_.add_argument("--no-tensorboard", action="store_true", help="write log.jsonl alone")
     run_.add_argument("--json", action="store_true", help="print a summary for programs")
     run_.add_argument("--quiet", action="store_true", help="no progress, no summary")
     parser.set_defaults(run=run)
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Tells defaults, read from where they stand: that takes a while, and is for `-h` alone."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        default = _defaults().get(action.dest)
+        if action.help is None or default in (None, "") or isinstance(default, bool):
+            return action.help
+        shown = f"{default:g}" if isinstance(default, float) else default
+        return f"{action.help} (default: {shown})"
+
+
+def _defaults() -> dict[str, Any]:
+    """Of the arguments, by name."""
+    import attrs
+
+    from riboswitch.training.corpus import Source
+    from riboswitch.training.request import Request
+
+    fields = (*attrs.fields(Source), *attrs.fields(Request))
+    simple = (str, int, float)
+    return {field.name: field.default for field in fields if isinstance(field.default, simple)}
 
 
 def _add_corpus(group: Any) -> None:
@@ -55,66 +77,48 @@ def _add_corpus(group: Any) -> None:
     group.add_argument(
         "--exclude", metavar="FASTA", nargs="+", default=[], help="leave out what equals these"
     )
-    group.add_argument(
-        "--held-out", metavar="SHARE", type=float, default=0.01, help="share not trained on"
-    )
-    group.add_argument(
-        "--held-out-most", metavar="N", type=int, default=10_000, help="of these that a look takes"
-    )
+    group.add_argument("--held-out", metavar="SHARE", type=float, help="share not trained on")
+    group.add_argument("--held-out-most", metavar="N", type=int, help="of these that a look takes")
     group.add_argument(
         "--types", metavar="REGEX", help="its group 1 is the type of RNA in a header"
     )
     group.add_argument(
-        "--longest",
-        metavar="L",
-        type=int,
-        help="letters; more are cut (default: 1022 words)",
+        "--longest", metavar="L", type=int, help="letters; more are cut (default: 1022 words)"
     )
 
 
 def _add_model(group: Any) -> None:
     group.add_argument("--model", metavar="M", required=True, help="a name, or a YAML file")
-    group.add_argument(
-        "--weights",
-        metavar="W",
-        default="random",
-        help="`random` (default), `released` or a checkpoint",
-    )
-    group.add_argument("--backend", metavar="B", default="auto", help="torch, paddle, …")
-    group.add_argument("--device", metavar="D", default="auto", help="cpu, cuda, gpu, …")
-    group.add_argument(
-        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of products"
-    )
-    group.add_argument("--seed", metavar="N", type=int, default=0, help="of everything random")
+    group.add_argument("--weights", metavar="W", help="`random`, `released` or a checkpoint")
+    group.add_argument("--backend", metavar="B", help="torch, paddle, …")
+    group.add_argument("--device", metavar="D", help="cpu, cuda, gpu, …")
+    group.add_argument("--dtype", choices=("float32", "bfloat16"), help="of products")
+    group.add_argument("--seed", metavar="N", type=int, help="of everything random")
 
 
 def _add_training(group: Any) -> None:
     group.add_argument("--recipe", metavar="R", help="bert, rnaernie, or a YAML file")
     group.add_argument("--steps", metavar="N", type=int, help="of the whole run")
-    group.add_argument("--epochs", metavar="N", type=float, default=1.0, help="without --steps")
-    group.add_argument("--tokens", metavar="N", type=int, default=16384, help="of a micro-batch")
-    group.add_argument(
-        "--accumulate", metavar="N", type=int, default=1, help="micro-batches of a step"
-    )
+    group.add_argument("--epochs", metavar="N", type=float, help="without --steps")
+    group.add_argument("--tokens", metavar="N", type=int, help="of a micro-batch")
+    group.add_argument("--accumulate", metavar="N", type=int, help="micro-batches of a step")
     group.add_argument("--schedule", metavar="S", help="constant, linear, cosine, inverse-sqrt")
     group.add_argument("--lr", metavar="X", type=float, dest="peak", help="the highest rate")
     group.add_argument("--lr-floor", metavar="X", type=float, dest="floor", help="the lowest one")
     group.add_argument("--warmup", metavar="N", type=float, help="steps; below 1, a share of all")
     group.add_argument("--decay", metavar="N", type=int, help="step at which the decay ends")
-    group.add_argument("--weight-decay", metavar="X", type=float)
+    group.add_argument(
+        "--weight-decay", metavar="X", type=float, help="rate * X of the matrices goes in a step"
+    )
     group.add_argument(
         "--clip", metavar="X", type=float, help="largest norm of the gradients; 0: any"
     )
-    group.add_argument("--dropout", metavar="SHARE", type=float)
     group.add_argument(
-        "--alpha", metavar="X", type=float, default=1.0, help="weight of the loss of the types"
+        "--dropout", metavar="SHARE", type=float, help="of what each layer adds, zeroed in training"
     )
-    group.add_argument(
-        "--shown", metavar="SHARE", type=float, default=1.0, help="of sequences with a prompt"
-    )
-    group.add_argument(
-        "--pool", choices=("cls", "mean"), default="cls", help="what the type is predicted from"
-    )
+    group.add_argument("--alpha", metavar="X", type=float, help="weight of the loss of the types")
+    group.add_argument("--shown", metavar="SHARE", type=float, help="of sequences with a prompt")
+    group.add_argument("--pool", choices=("cls", "mean"), help="what the type is predicted from")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -174,7 +178,6 @@ def _request(arguments: argparse.Namespace) -> Any:
 
     entry = model_entry(arguments.model)
     names = ("schedule", "peak", "floor", "warmup", "decay", "weight_decay", "clip", "dropout")
-    given = {n: v for n in names if (v := getattr(arguments, n)) is not None}
     same = "output steps epochs tokens accumulate longest alpha shown pool weights backend device"
     same += " dtype seed workers log_every held_out_every held_out_most save_every"
     return Request(
@@ -182,11 +185,14 @@ def _request(arguments: argparse.Namespace) -> Any:
         source=Source(
             files=arguments.corpus,
             exclude=arguments.exclude,
-            types=arguments.types,
-            held_out=arguments.held_out,
+            **_given(arguments, ["types", "held_out"]),
         ),
         recipe=recipe(arguments.recipe or entry.pretraining.recipe),
-        optimization=entry.pretraining.optimization.changed(**given),
+        optimization=entry.pretraining.optimization.changed(**_given(arguments, names)),
         board=not arguments.no_tensorboard,
-        **{name: getattr(arguments, name) for name in same.split()},
+        **_given(arguments, same.split()),
     )
+
+
+def _given(arguments: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    return {name: v for name in names if (v := getattr(arguments, name)) is not None}

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from riboswitch.alphabet import Alphabet
 from riboswitch.batch import TokenBatch
-from riboswitch.checks import is_number, refused, shown
+from riboswitch.checks import is_number, plain, refused, shown
 from riboswitch.errors import UsageError
 from riboswitch.masking.noise import UInts
 
@@ -37,7 +37,7 @@ def mapping(value: object) -> Any:
     """Copy pairs of a name and a weight."""
     if not isinstance(value, Mapping):
         raise UsageError(f"weights are pairs of a name and a number, not {shown(value)}.")
-    return dict(value)
+    return {plain(key): plain(weight) for key, weight in value.items()}
 
 
 def whole_number(value: int, what: str) -> int:

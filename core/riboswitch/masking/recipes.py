@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from riboswitch.alphabet import Alphabet
 from riboswitch.batch import TokenBatch
-from riboswitch.checks import MOST, flag, refused, share
+from riboswitch.checks import MOST, flag, plain_numbers, refused, share
 from riboswitch.errors import UsageError
 from riboswitch.masking.checks import (
     check_ids,
@@ -35,7 +35,7 @@ _PIECE = 1 << 16
 """Tokens that are worked on at a time, so that they stay in the processor's cache."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=plain_numbers)
 class Recipe:
     """How a batch is masked.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import attrs
 
-from riboswitch.errors import UsageError
+from riboswitch.errors import UsageError, warn
 from riboswitch.interfaces import Weights
 from riboswitch.opening import Opened, open_model
 from riboswitch.released import fetch, is_here
@@ -15,8 +15,13 @@ from riboswitch.training.initial import initial_weights
 from riboswitch.training.request import Request
 
 
-def given(request: Request, saved: Saved | None) -> Opened | None:
+def given(request: Request, saved: Saved | None, rank: int = 0) -> Opened | None:
     """Open the weights that are asked for.
+
+    Args:
+        request: What is asked for.
+        saved: The last checkpoint.
+        rank: Of this process; the first one tells of a path that is gone.
 
     Returns:
         None for random ones, and for what is not there where a checkpoint makes it needless.
@@ -28,10 +33,18 @@ def given(request: Request, saved: Saved | None) -> Opened | None:
     if request.weights == "random":
         return None
     if request.weights == "released":
-        needless = saved and not is_here(request.entry)
-        return None if needless else open_model(fetch(request.entry), request.entry.name)
+        entry = request.entry
+        needless = saved and entry.released and not is_here(entry)
+        return None if needless else open_model(fetch(entry), entry.name)
     path = Path(request.weights)
-    return None if saved and not path.exists() else open_model(path)
+    if saved is None or path.exists():
+        return open_model(path)
+    if rank == 0:
+        warn(
+            f"{path} is not there: the run goes on from its last checkpoint.\n"
+            "If others were meant, give their path, and another folder: -o."
+        )
+    return None
 
 
 def beginning(request: Request, saved: Saved | None, opened: Opened | None) -> Weights:

@@ -110,7 +110,7 @@ def save_model(entry: ModelEntry, weights: Weights, path: Path, dtype: str = "fl
         if not finite(array):
             raise TrainingError(
                 f"the weights are not finite any more: {name} has a number that is none.\n"
-                "Take a lower learning rate, and begin anew."
+                "Take a lower learning rate, and begin anew in another folder: -o."
             )
         return array
 

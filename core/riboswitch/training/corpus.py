@@ -15,14 +15,14 @@ import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
 
-from riboswitch.checks import listed, number, optional, strings, text
+from riboswitch.checks import listed, number, optional, plain_numbers, strings, text
 from riboswitch.errors import StoreError, UsageError
 
 FILES = ("letters.bin", "offsets.npy", "types.npy", "held_out.npy", "corpus.json")
 NO_TYPE = -1
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=plain_numbers)
 class Source:
     """What a corpus is made of.
 

@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from attrs import evolve
 
-from riboswitch.errors import UsageError
+from riboswitch.errors import RiboswitchError, UsageError
 from riboswitch.masking import Recipe
-from riboswitch.opening import Opened, seal
+from riboswitch.opening import Opened, open_model, seal
 from riboswitch.training.checkpoint import Saved, newest
 from riboswitch.training.differences import first_difference
 from riboswitch.training.request import Request
 from riboswitch.weights import weights_hash
 
 _HASH = "sha256:"
+_PLAN = 2
+"""What a plan means. Before it was marked, `inverse-sqrt` went below its floor."""
 
 
 def identity(request: Request, longest: int) -> dict[str, Any]:
@@ -38,6 +41,7 @@ def identity(request: Request, longest: int) -> dict[str, Any]:
         "held_out": request.source.held_out,
         "recipe": _recipe(request.recipe),
         "optimization": attrs.asdict(request.optimization),
+        "plan": _PLAN,
         "steps": request.steps,
         "epochs": request.epochs,
         "tokens": request.tokens,
@@ -54,6 +58,18 @@ def identity(request: Request, longest: int) -> dict[str, Any]:
 def told(opened: Opened) -> str:
     """What an identity says of weights: a hash, so that neither their path nor layout matters."""
     return f"{_HASH}{weights_hash(opened.weights)}"
+
+
+def hashed(saved: Saved) -> Saved:
+    """A checkpoint that notes a path of the weights with their hash, while they still open."""
+    was = str(saved.run.get("weights"))
+    if was == "random" or was.startswith(_HASH) or not Path(was).exists():
+        return saved
+    try:
+        said = told(open_model(was))
+    except (RiboswitchError, OSError):
+        return saved
+    return evolve(saved, run={**saved.run, "weights": said})
 
 
 def last_of(folder: Path, run: dict[str, Any]) -> Saved | None:
@@ -76,12 +92,28 @@ def last_of(folder: Path, run: dict[str, Any]) -> Saved | None:
 def must_be(folder: Path, saved: Saved, run: dict[str, Any]) -> None:
     """Raise `UsageError` when a checkpoint is of another run."""
     said = json.loads(json.dumps(run))
-    have = _as_now({key: saved.run.get(key) for key in said}, said)
+    have = {key: saved.run.get(key) for key in said}
+    if have.get("plan", _PLAN) is None:
+        have["plan"] = _PLAN
+        _check_unmarked(folder, have.get("optimization"))
+    have = _as_now(have, said)
     if found := first_difference(have, said):
         name, was, here = found
         raise UsageError(
             f"{folder} holds another run: its {name} is {was!r:.200}, and here it is "
             f"{here!r:.200}.\nGive another folder, or the same settings."
+        )
+
+
+def _check_unmarked(folder: Path, plan: Any) -> None:
+    """Refuse a checkpoint whose rate another version would have gone on with otherwise."""
+    if not isinstance(plan, dict) or plan.get("schedule") != "inverse-sqrt":
+        return
+    if floor := plan.get("floor"):
+        raise UsageError(
+            f"{folder} holds a run of an older version, in which the schedule inverse-sqrt went "
+            f"below its floor of {floor!r:.200}; now it does not.\n"
+            "Begin anew in another folder: -o."
         )
 
 

@@ -59,6 +59,6 @@ class Looks:
         if not math.isfinite(said["loss"]):
             raise TrainingError(
                 f"the loss on the held-out sequences is {said['loss']} after step {done}.\n"
-                "Take a lower learning rate, and begin anew."
+                "Take a lower learning rate, and begin anew in another folder: -o."
             )
         return said

@@ -11,10 +11,11 @@ from attrs import evolve
 from riboswitch.architecture import Architecture
 from riboswitch.errors import UsageError
 from riboswitch.interfaces import ModelEntry
-from riboswitch.masking.files import RECIPES, as_number, loaded_yaml, named
+from riboswitch.masking.files import RECIPES
 from riboswitch.opening import misfit
 from riboswitch.optimization import Optimization, Pretraining
 from riboswitch.registry import registry
+from riboswitch.yaml_files import as_number, loaded_yaml, named
 
 _KEYS = ("name", "like", "architecture", "recipe", "optimization", "initial")
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from riboswitch.training.checkpoint import save_checkpoint, save_model
 from riboswitch.training.corpus import Corpus, left_out_message, open_corpus
 from riboswitch.training.examples import Example, Examples
 from riboswitch.training.feeding import Feed
-from riboswitch.training.identity import identity, last_of, must_be, told
+from riboswitch.training.identity import hashed, identity, last_of, must_be, told
 from riboswitch.training.learner import Learner, TrainingBackend
 from riboswitch.training.log import Log, check_board, last_line
 from riboswitch.training.looking import Looks
@@ -33,6 +33,7 @@ from riboswitch.training.request import Progress, Request, Result
 from riboswitch.training.running import running
 from riboswitch.training.stop import Stop
 from riboswitch.training.tally import Tally
+from riboswitch.training.together import together
 
 _POLL = 0.2  # seconds
 
@@ -87,9 +88,10 @@ class _Run:
         self.identity = identity(request, self.longest)
         self.saved = last_of(request.output, self.identity)
         self._check_model()
-        opened = given(request, self.saved)
-        self._tell_weights(opened)
+        opened = given(request, self.saved, self.rank)
         self.learner = self._learner(opened)
+        with together(self.learner):
+            self._tell_weights(opened)
         self.corpus = self._corpus()
         self.identity["corpus"] = self.corpus.about["sha256"]
         if self.saved:
@@ -133,25 +135,27 @@ class _Run:
             said, stopped = last_line(request.output, "train"), False
             held_out: Mapping[str, Any] = last_line(request.output, "held_out")
             if self._was_stopped_before_a_look(done, held_out):
-                held_out, stopped = self._look(done, log, stop, held_out)
+                looked = self._look(done, log, stop)
+                held_out, stopped = looked or held_out, looked is None
             for number, shards in self.feed.after(self.steps if stopped else done, pool):
                 said, stopped = self._step(number, shards, stop)
                 done = number
-                if log and (done % request.log_every == 0 or done == self.steps):
-                    log.write("train", said)
+                if done % request.log_every == 0 or done == self.steps:
+                    self._write(log, "train", said)
                 if self.rank == 0:
                     progress(done, self.steps, said)
-                saved = stopped or done % request.save_every == 0 or done == self.steps
-                if saved:
+                written = stopped or done % request.save_every == 0 or done == self.steps
+                if written:
                     self._save(done)
                 if not stopped and self._is_due(done):
-                    held_out, stopped = self._look(done, log, stop, held_out)
-                    if stopped and not saved:
+                    looked = self._look(done, log, stop)
+                    held_out, stopped = looked or held_out, looked is None
+                    if stopped and not written:
                         self._save(done)
                 if stopped:
                     break
-        looked = not stopped or not self._is_due(done)
-        model = self._finish() if done == self.steps and looked else None
+        whole = done == self.steps and not (stopped and self._is_due(done))
+        model = self._finish() if whole else None
         return Result(model, done, said, held_out, self.rank, self.identity, 0.0)
 
     def _step(self, number: int, shards: list[Example], stop: Stop) -> tuple[dict[str, Any], bool]:
@@ -171,7 +175,7 @@ class _Run:
         if not math.isfinite(said["loss"] + norm):
             raise TrainingError(
                 f"the loss of step {number} is {said['loss']}, and the norm of its gradients "
-                f"{norm}.\nTake a lower learning rate, and begin anew."
+                f"{norm}.\nTake a lower learning rate, and begin anew in another folder: -o."
             )
         said = {"step": number, **said, "rate": rate, "norm": norm}
         return said, tally.stops
@@ -186,22 +190,24 @@ class _Run:
         lacks = self.rank == 0 and (held_out.get("step") != done or held_out["loss"] is None)
         return self._is_due(done) and bool(self.learner.total(np.array([float(lacks)])))
 
-    def _look(
-        self, done: int, log: Log | None, stop: Stop, before: Mapping[str, Any]
-    ) -> tuple[Mapping[str, Any], bool]:
-        """The last look at the held-out sequences, and whether it was stopped: the one before."""
+    def _look(self, done: int, log: Log | None, stop: Stop) -> dict[str, Any] | None:
+        """Look at the held-out sequences, and log it; None where that was stopped."""
         said = self.looks.look(done, stop)
-        if said is None:
-            return before, True
-        if log:
-            log.write("held_out", said)
-        return said, False
+        if said is not None:
+            self._write(log, "held_out", said)
+        return said
+
+    def _write(self, log: Log | None, kind: str, said: Mapping[str, Any]) -> None:
+        with together(self.learner):
+            if log:
+                log.write(kind, said)
 
     def _tell_weights(self, opened: Opened | None) -> None:
         """Say what the weights are that the run begins with, as its last checkpoint does."""
         if opened and self.rank == 0:
             self.identity["weights"] = told(opened)
         if self.saved:
+            self.saved = hashed(self.saved) if self.rank == 0 else self.saved
             must_be(self.request.output, self.saved, self.identity)
             self.identity["weights"] = self.saved.run.get("weights")
 
@@ -209,16 +215,20 @@ class _Run:
         """Pack the corpus, or wait until the first process has."""
         folder = self.request.output / "corpus"
         source, alphabet = self.request.source, self.entry.alphabet
-        while (corpus := open_corpus(folder)) is None:
+        corpus = open_corpus(folder)
+        compared = corpus is None or self.rank > 0
+        while corpus is None:
             if self.rank == 0:
                 corpus = pack(source, alphabet, folder)
                 if message := left_out_message(corpus):
                     warn(message)
-                return corpus
-            time.sleep(_POLL)
-        check_same(corpus, source, alphabet, folder)
-        if self.rank == 0:
-            check_content(corpus, source, folder, begun=self.saved is not None)
+            else:
+                time.sleep(_POLL)
+                corpus = open_corpus(folder)
+        with together(self.learner):
+            if not compared:
+                check_same(corpus, source, alphabet, folder)
+                check_content(corpus, source, folder, begun=self.saved is not None)
         return corpus
 
     def _batches(self, wanted: NDArray[np.bool_], most: int | None = None) -> Batches:
@@ -246,18 +256,20 @@ class _Run:
 
     @contextmanager
     def _log(self, done: int) -> Iterator[Log | None]:
-        if self.rank:
-            yield None
-            return
-        with Log(self.request.output, done, board=self.request.board) as log:
+        log = None
+        with together(self.learner):
+            if self.rank == 0:
+                log = Log(self.request.output, done, board=self.request.board)
+        with log or nullcontext():
             yield log
 
     def _save(self, done: int) -> None:
         """Let the first process write a checkpoint, and the others wait for it."""
-        if self.rank == 0:
-            folder, weights = self.request.output / "checkpoints", self.learner.backbone.canonical()
-            save_checkpoint(folder, done, self.identity, self.entry, weights, self.learner.state())
-        self._meet()
+        folder, learner = self.request.output / "checkpoints", self.learner
+        with together(learner):
+            if self.rank == 0:
+                weights = learner.backbone.canonical()
+                save_checkpoint(folder, done, self.identity, self.entry, weights, learner.state())
 
     def _check_model(self, steps: int | None = None) -> None:
         """Refuse a model that is there already, unless it is what this run of so many came to."""
@@ -267,14 +279,10 @@ class _Run:
 
     def _finish(self) -> Path:
         path = self.request.output / "model"
-        if self.rank == 0 and not path.exists():
-            save_model(self.entry, self.learner.backbone.canonical(), path)
-        self._meet()
+        with together(self.learner):
+            if self.rank == 0 and not path.exists():
+                save_model(self.entry, self.learner.backbone.canonical(), path)
         return path
-
-    def _meet(self) -> None:
-        """Wait for all processes."""
-        self.learner.total(np.zeros(1))
 
 
 def _silent(done: int, steps: int, said: Mapping[str, Any]) -> None:

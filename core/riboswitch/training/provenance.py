@@ -13,6 +13,7 @@ import attrs
 
 from riboswitch.alphabet import Alphabet
 from riboswitch.errors import SequenceError, UsageError, warn
+from riboswitch.files import sha256_of
 from riboswitch.training.corpus import Corpus, Source
 from riboswitch.training.differences import first_difference
 
@@ -57,7 +58,8 @@ def check_same(corpus: Corpus, source: Source, alphabet: Alphabet, folder: Path)
     packed = _timeless(corpus.about.get("source", {}))
     said = _timeless(json.loads(json.dumps(origin(source, alphabet))))
     for key in ("files", "exclude"):
-        said[key] = [_gone(mine, packed.get(key, [])) for mine in said[key]]
+        had, mine = packed.get(key, []), said[key]
+        said[key][: len(had)] = [_gone(*pair) for pair in zip(mine, had, strict=False)]
     if found := first_difference(packed, said):
         name, was, here = found
         raise UsageError(
@@ -77,11 +79,11 @@ def check_content(corpus: Corpus, source: Source, folder: Path, *, begun: bool) 
             written at the same time is then taken for the same, and not read.
 
     Raises:
-        UsageError: A file holds something else, or stdin may.
+        UsageError: A file holds something else, or stdin or a pipe may.
     """
     files = (*source.files, *source.exclude)
-    if any(is_stream(file) for file in files):
-        _check_stream(folder, begun=begun)
+    if streams := [file for file in files if is_stream(file)]:
+        _check_stream("stdin" if streams[0] == "-" else streams[0], folder, begun=begun)
     about = corpus.about.get("source", {})
     noted = [*about.get("files", []), *about.get("exclude", [])]
     known = iter(corpus.about.get("files", []))
@@ -104,30 +106,26 @@ def is_stream(file: str) -> bool:
     return file == "-" or (path.exists() and not path.is_file() and not path.is_dir())
 
 
-def _check_stream(folder: Path, *, begun: bool) -> None:
+def _check_stream(name: str, folder: Path, *, begun: bool) -> None:
     if not begun:
         raise UsageError(
-            f"{folder} is packed already, and whether stdin has the same cannot be told.\n"
+            f"{folder} is packed already, and whether {name} has the same cannot be told.\n"
             "Remove that folder, and it is packed again; or give another one: -o."
         )
     warn(
-        f"stdin is not read: the run goes on with what is packed in {folder}.\n"
+        f"{name} is not read: the run goes on with what is packed in {folder}.\n"
         "For other sequences give another folder: -o."
     )
 
 
 def _hash(file: str) -> str | None:
     """SHA-256 of a file; None when it cannot be read, or not twice."""
-    digest = hashlib.sha256()
     if is_stream(file):
         return None
     try:
-        with Path(file).open("rb") as opened:
-            while block := opened.read(1 << 20):
-                digest.update(block)
+        return sha256_of(Path(file))
     except OSError:
         return None
-    return digest.hexdigest()
 
 
 def _noted(file: str) -> dict[str, Any]:
@@ -149,7 +147,6 @@ def _timeless(said: dict[str, Any]) -> dict[str, Any]:
     return {**said, **plain}
 
 
-def _gone(file: dict[str, Any], packed: list[dict[str, Any]]) -> dict[str, Any]:
-    """A file with the size that it had, where it is not there now."""
-    same = [had for had in packed if had.get("name") == file["name"]]
-    return same[0] if file["size"] is None and same else file
+def _gone(file: dict[str, Any], had: dict[str, Any]) -> dict[str, Any]:
+    """A file with the size that it had at its place of the list, where it is not there now."""
+    return had if file["size"] is None and had.get("name") == file["name"] else file

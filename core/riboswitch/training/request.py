@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from attrs import field, frozen
 
-from riboswitch.checks import flag, number, one_of, optional, share, text, whole
+from riboswitch.checks import (
+    flag,
+    instance,
+    number,
+    one_of,
+    optional,
+    plain_numbers,
+    share,
+    spelt,
+    text,
+    whole,
+)
 from riboswitch.errors import UsageError
 from riboswitch.interfaces import ModelEntry
 from riboswitch.masking import Recipe
@@ -16,9 +28,17 @@ from riboswitch.optimization import Optimization
 from riboswitch.training.corpus import Source
 
 _several = whole(1)
+_entry = instance(ModelEntry, "Give riboswitch.training.models.model_entry('rnaernie').")
+_source = instance(Source, "Make one: riboswitch.training.corpus.Source(files=['rna.fa']).")
+_recipe = instance(Recipe, "Give riboswitch.masking.recipe('bert').")
+_optimization = instance(Optimization, "Make one: riboswitch.optimization.Optimization(peak=1e-4).")
 
 
-@frozen(kw_only=True, eq=False)
+def _folder(value: Any) -> Any:
+    return Path(value) if isinstance(value, (str, os.PathLike)) else value
+
+
+@frozen(kw_only=True, eq=False, field_transformer=plain_numbers)
 class Request:
     """What to train, on what, and how.
 
@@ -36,7 +56,7 @@ class Request:
         alpha: Weight of the type's loss beside that of the masked tokens.
         shown: Share of the sequences with a type that are prompted with it.
         pool: Where the type is predicted, `cls` or `mean`.
-        weights: `random`, `released`, or a checkpoint to begin with.
+        weights: `random`, `released`, or the path of a checkpoint to begin with.
         backend: Which, or `auto`.
         device: Which, or `auto`.
         dtype: `float32`, or `bfloat16` for products.
@@ -49,11 +69,11 @@ class Request:
         board: Whether to log for TensorBoard.
     """
 
-    entry: ModelEntry
-    output: Path = field(converter=Path)
-    source: Source
-    recipe: Recipe
-    optimization: Optimization
+    entry: ModelEntry = field(validator=_entry)
+    output: Path = field(converter=_folder, validator=instance(Path, "Give the path of a folder."))
+    source: Source = field(validator=_source)
+    recipe: Recipe = field(validator=_recipe)
+    optimization: Optimization = field(validator=_optimization)
     steps: int | None = field(default=None, validator=optional(_several))
     epochs: float = field(default=1.0, validator=number(0, 1e9, above=True))
     tokens: int = field(default=16384, validator=_several)
@@ -62,7 +82,7 @@ class Request:
     alpha: float = field(default=1.0, validator=number(0, 1e9))
     shown: float = field(default=1.0, validator=share)
     pool: str = field(default="cls", validator=one_of("cls", "mean"))
-    weights: str = field(default="random", validator=text)
+    weights: str = field(default="random", converter=spelt, validator=text)
     backend: str = field(default="auto", validator=text)
     device: str = field(default="auto", validator=text)
     dtype: str = field(default="float32", validator=one_of("float32", "bfloat16"))
